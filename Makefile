@@ -1,0 +1,46 @@
+# convc: `make help` lists the targets.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Where the machine has no C compiler, the environment takes zig's from the package index.
+ZIG    := $(shell command -v cc gcc clang >/dev/null 2>&1 || echo ,zig)
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help study test test-full check format golden bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[test$(ZIG)]"
+	@touch $@
+
+study: $(STAMP) ## the learning-rate study: LeNet-5 on 5000 digits at five rates, report in out/study
+	$(BIN)/convc study --out out/study
+
+test: $(STAMP) ## the tests, side by side on all cores
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+test-full: $(STAMP) ## all tests, the slow suites too
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+check: $(STAMP) ## ruff, mypy and the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+format: $(STAMP) ## rewrite the code in the house format
+	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+golden: $(STAMP) ## write the golden files anew; then review the diff
+	$(BIN)/python -m pytest tests/codegen --update-golden
+
+bench: $(STAMP) ## LeNet-5's train step beside PyTorch (needs the extra `witness`)
+	$(BIN)/python -m pip install --quiet --editable ".[witness]"
+	$(BIN)/python benchmarks/lenet_step.py
+
+clean: ## remove what was made here: environment, caches, output
+	rm -rf $(VENV) out build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,1 @@
+"""From planned kernels to source text: Python decides and computes, templates write."""

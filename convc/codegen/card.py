@@ -1,0 +1,79 @@
+"""The card on top of every kernel: where it comes from, what it computes, what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from convc.codegen.names import comment
+from convc.ir.core import Node
+from convc.ir.gemm_view import GemmView
+from convc.ir.index import Axis
+from convc.ir.kernels import Gemm, Loops
+from convc.ir.text import print_node
+
+
+@dataclass(frozen=True)
+class Card:
+    """Figures at full batch capacity. `im2col_bytes`: the matrix that is gathered instead of stored."""
+
+    path: str
+    passes: tuple[str, ...]
+    flops: int
+    bytes: int
+    im2col_bytes: int
+    lines: tuple[str, ...]
+
+
+def card_for(node: Node) -> Card:
+    """The card of one kernel node."""
+    op = node.op
+    assert isinstance(op, Gemm | Loops)
+    moved = sum(v.type.nbytes for v in (*node.inputs, *node.outputs))
+    avoided = sum(_im2col(v, node) for v in op.phases) if isinstance(op, Gemm) else 0
+    lines = [f"from    {node.path or 'the graph'}, by {', '.join(node.passes) or 'the model itself'}"]
+    lines += [f"        {line}" for line in print_node(node).splitlines()]
+    if isinstance(op, Gemm):
+        lines += [line for i, view in enumerate(op.phases) for line in _gemm_lines(op, i, view)]
+    elif op.schedule is not None:
+        lines.append(f"loops   {op.schedule.width} lanes along {op.schedule.lanes or 'none'}")
+    intensity = op.flops / moved if moved else 0.0
+    lines.append(f"work    {_count(op.flops)}FLOP, {_count(moved)}B moved at least, {intensity:.2f} FLOP/B")
+    if avoided:
+        lines.append(f"saved   {_count(avoided)}B of im2col matrix that is never stored")
+    return Card(node.path, node.passes, op.flops, moved, avoided, tuple(comment(x) for x in lines))
+
+
+def _gemm_lines(op: Gemm, number: int, view: GemmView) -> list[str]:
+    groups, m, n, k = view.extents
+    sides = ", ".join(
+        f"{side} = {_axes(axes)} = {extent}"
+        for side, axes, extent in (("M", view.m, m), ("N", view.n, n), ("K", view.k, k))
+    )
+    head = "GEMM    " if len(op.phases) == 1 else f"phase {number} "
+    lines = [f"{head}{sides}{f', {groups} groups' if groups > 1 else ''}"]
+    if op.schedules:
+        s = op.schedules[number]
+        tile = f"{s.m_tile[1]} {s.m_tile[0]} x {s.n_tile[1]} {s.n_tile[0]}"
+        lines.append(f"tile    {tile} in registers, {s.width} lanes along {s.lanes or 'none'}")
+    return lines
+
+
+def _axes(axes: tuple[Axis, ...]) -> str:
+    return "*".join(f"{a.name}({a.extent})" for a in axes) or "1"
+
+
+def _im2col(view: GemmView, node: Node) -> int:
+    """Bytes of the gathered matrix, where gathering repeats elements."""
+    _, _, n, k = view.extents
+    groups = prod(int(a.extent) for a in view.batch)
+    matrix = 4 * groups * n * k
+    return matrix if any(matrix > v.type.nbytes * 2 for v in node.inputs[:2]) and len(view.k) > 1 else 0
+
+
+def _count(x: float) -> str:
+    for unit in ("", "k", "M", "G", "T"):
+        if x < 1000 or unit == "T":
+            return f"{x:.3g} {unit}"
+        x /= 1000
+    raise AssertionError

@@ -1,0 +1,157 @@
+"""From a planned graph to a program: kernels with names, cards and source, and the step that runs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from convc.codegen.card import Card, card_for
+from convc.codegen.env import render
+from convc.codegen.gemm import GemmPlan, plan_gemm
+from convc.codegen.names import comment, identifier, unique
+from convc.codegen.nest import NestPlan, plan_nest
+from convc.codegen.terms import Placed
+from convc.errors import IRError
+from convc.ir.core import Graph, Node, Value
+from convc.ir.kernels import Gemm, Loops
+
+C_TYPES = {"f32": "float", "i32": "int32_t"}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A pointer that a kernel takes: its name, dtype, whether it is written, and where the step finds it.
+
+    `alone`: no other pointer of the kernel reaches the same bytes.
+    """
+
+    pointer: str
+    dtype: str
+    written: bool
+    place: str
+    alone: bool
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel of a program. `source` is its text in the target's language, its card on top."""
+
+    name: str
+    node: Node
+    parameters: tuple[Parameter, ...]
+    card: Card
+    phases: tuple[GemmPlan, ...] = ()
+    plan: NestPlan | None = None
+    source: str = ""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The vector widths it uses."""
+        return (*(p.width for p in self.phases), *((self.plan.width,) if self.plan else ()))
+
+    @property
+    def node_text(self) -> str:
+        return comment(f"{self.name}: {', '.join('%' + v.name for v in self.node.outputs)}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A program's text: one header, one unit for each kernel, and the step."""
+
+    entry: str
+    header: str
+    kernels: tuple[Kernel, ...]
+    step: str
+
+    def units(self) -> list[tuple[str, str]]:
+        """(name, text) of every translation unit."""
+        include = '#include "convc.h"\n\n'
+        return [(k.name, include + k.source) for k in self.kernels] + [(self.entry, include + self.step)]
+
+
+def emit_c(graph: Graph) -> Source:
+    """The graph's C source. It must be lowered, scheduled and planned; f32 and i32 tensors only."""
+    for v in graph.values():
+        if v.type.dtype not in C_TYPES:
+            raise IRError(f"target cpu computes in f32 with i32 labels and indices, but %{v.name} is {v.type}")
+    places = storage(graph)
+    names = unique(kernel_name(n) for n in graph.nodes)
+    kernels = tuple(_kernel(graph, n, name, places) for n, name in zip(graph.nodes, names))
+    shared = {"c_types": C_TYPES, "infinity": inf}
+    kernels = tuple(
+        Kernel(k.name, k.node, k.parameters, k.card, k.phases, k.plan,
+               render("c/gemm.c.j2" if k.phases else "c/loops.c.j2", kernel=k, **shared))
+        for k in kernels
+    )  # fmt: skip
+    widths = sorted({w for k in kernels for w in k.widths} - {1})
+    halves = {w: [w >> i for i in range(1, w.bit_length())] for w in widths}
+    entry = f"{identifier(graph.name, 'program')}_step"
+    return Source(
+        entry=entry,
+        header=render("c/convc.h.j2", widths=widths, halves=halves),
+        kernels=kernels,
+        step=render("c/step.c.j2", name=comment(graph.name), entry=entry, kernels=kernels, declared=kernels,
+                    arena_bytes=graph.arena_bytes, **shared),
+    )  # fmt: skip
+
+
+def kernel_name(node: Node) -> str:
+    """Model path, what it does, dtype, tile: `conv1_fprop_bias_relu_f32_6x4`."""
+    op = node.op
+    if not isinstance(op, Gemm | Loops):
+        raise IRError(f"{node.op.name} at {node.path or 'the top'} is no kernel; run the pass lower first")
+    parts = [node.path, op.label, node.outputs[0].type.dtype]
+    if isinstance(op, Gemm) and op.schedules:
+        s = op.schedules[0]
+        parts.append(f"{s.m_tile[1]}x{s.n_tile[1]}x{s.width}")
+    return identifier("_".join(p for p in parts if p), "kernel")
+
+
+def storage(graph: Graph) -> dict[Value, tuple[str, str]]:
+    """For each value (which buffer, the C-like place): data inputs, outputs, scalars, stores and the arena."""
+    places: dict[Value, tuple[str, str]] = {}
+    stores = graph.inputs_of("parameter", "state", "constant")
+    for i, v in enumerate(graph.inputs_of("data")):
+        places[v] = (f"input {i}", f"call->inputs[{i}]")
+    for i, v in enumerate(graph.inputs_of("scalar")):
+        places[v] = (f"scalar {i}", f"(call->scalars + {i})")
+    for i, v in enumerate(stores):
+        places[v] = (f"store {v.name}", f"call->stores[{i}]")
+    number = {v.name: i for i, v in enumerate(stores)}
+    for v in (v for n in graph.nodes for v in n.outputs):
+        place = graph.placements.get(v.name)
+        if v in graph.outputs:
+            places[v] = (f"output {v.name}", f"call->outputs[{graph.outputs.index(v)}]")
+        elif place is None:
+            raise IRError(f"%{v.name} has no place in memory; run the pass plan_memory first")
+        elif place.inside is not None:
+            places[v] = (f"store {place.inside}", f"call->stores[{number[place.inside]}]")
+        else:
+            places[v] = (f"arena {place.offset}", f"(call->arena + {place.offset})")
+    return places
+
+
+def _kernel(graph: Graph, node: Node, name: str, places: dict[Value, tuple[str, str]]) -> Kernel:
+    values = (*node.inputs, *node.outputs)
+    hints = [f"{identifier(v.name, 't')}_ptr" for v in node.inputs] + [
+        f"{identifier(v.name, 't')}_ptr" for v in node.outputs
+    ]
+    pointers = unique(hints)
+    where = [places[v][0] for v in values]
+    parameters = tuple(
+        Parameter(p, v.type.dtype, i >= len(node.inputs), places[v][1], where.count(where[i]) == 1)
+        for i, (p, v) in enumerate(zip(pointers, values))
+    )
+    placed = [Placed(p, v.type) for p, v in zip(pointers, values)]
+    inputs, outputs = placed[: len(node.inputs)], placed[len(node.inputs) :]
+    op = node.op
+    card = card_for(node)
+    if isinstance(op, Gemm):
+        if len(op.schedules) != len(op.phases):
+            raise IRError(f"{name} has no schedule; run the pass select_tile first")
+        phases = tuple(plan_gemm(v, s, inputs, outputs) for v, s in zip(op.phases, op.schedules))
+        return Kernel(name, node, parameters, card, phases=phases)
+    assert isinstance(op, Loops)
+    if op.schedule is None:
+        raise IRError(f"{name} has no schedule; run the pass schedule first")
+    return Kernel(name, node, parameters, card, plan=plan_nest(op.nest, op.schedule, inputs, outputs))

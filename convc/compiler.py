@@ -1,0 +1,91 @@
+"""`convc.compile`: from a model or a graph to a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from convc.errors import IRError, RunError
+from convc.ir import ops
+from convc.ir.core import Graph, Value
+from convc.ir.types import TensorType
+from convc.nn import GraphBuilder, Module
+from convc.optim import SGD, Optimizer
+from convc.passes import pipeline
+from convc.passes.pipeline import Trace
+from convc.passes.target import Target
+from convc.runtime import cpu
+from convc.runtime.cache import Cache
+from convc.runtime.program import Program
+from convc.runtime.store import ParameterStore
+
+Mode = Literal["infer", "eval", "train"]
+MODES = ("infer", "eval", "train")
+TARGETS = ("auto", "cpu")
+LOSSES = ("cross_entropy", "mse")
+
+
+def compile(
+    model: Module | Graph,
+    input_shape: Sequence[int] | None = None,
+    *,
+    target: str = "auto",
+    mode: Mode = "infer",
+    loss: str = "cross_entropy",
+    optimizer: Optimizer | None = None,
+    seed: int = 0,
+    cache: Cache | None = None,
+) -> Program:
+    """Compile a model, or a graph as it stands.
+
+    `input_shape` is (N, C, H, W) or (N, features); N is the batch capacity: the program runs any n <= N rows.
+    Modes: `infer` returns the model's output; `eval` takes labels (or targets) too and returns the loss and,
+    for cross-entropy, the number of right answers; `train` returns the loss and updates the parameters. A
+    model's parameters get their first values from `seed` on its first compilation, and all its programs
+    share them. A graph needs no shape. Raises IRError on a model or shape that does not fit together.
+    """
+    if target not in TARGETS:
+        raise RunError(f"unknown target '{target}'; known are {', '.join(TARGETS)}")
+    if mode not in MODES:
+        raise RunError(f"unknown mode '{mode}'; known are {', '.join(MODES)}")
+    optimizer = optimizer or SGD(momentum=0.9)
+    if isinstance(model, Graph):
+        return _finish(trace_of(model, mode, optimizer, cpu.target()), ParameterStore(), mode, optimizer, cache)
+    if input_shape is None:
+        raise RunError("a model needs input_shape=(N, C, H, W); only a graph carries its shapes")
+    g, graph = model_graph(model, input_shape, mode, loss)
+    trace = trace_of(graph, mode, optimizer, cpu.target())
+    model.initialise(g, seed)
+    return _finish(trace, model.store, mode, optimizer, cache)
+
+
+def model_graph(model: Module, input_shape: Sequence[int], mode: Mode, loss: str) -> tuple[GraphBuilder, Graph]:
+    """The model's graph with the outputs of `mode`, before any pass."""
+    if not input_shape or any(int(e) < 1 for e in input_shape):
+        raise IRError(f"input_shape must be numbers of at least 1, not {list(input_shape)}")
+    g, y = model.forward_graph(input_shape)
+    if mode == "infer":
+        return g, g.graph(y)
+    if loss not in LOSSES:
+        raise RunError(f"unknown loss '{loss}'; known are {', '.join(LOSSES)}")
+    g.builder.path = "loss"
+    if loss == "mse":
+        target = g.input("target", y.type)
+        return g, g.graph(g.op(ops.loss.Mse(), y, target, name="loss"))
+    labels = g.input("labels", TensorType("i32", y.type.shape[:1]))
+    mean = g.op(ops.reduce.Sum((0,), mean=True), g.op(ops.loss.CrossEntropy(), y, labels), name="loss")
+    return g, g.graph(mean, *([] if mode == "train" else [_correct(g, y, labels)]))
+
+
+def _correct(g: GraphBuilder, y: Value, labels: Value) -> Value:
+    return g.op(ops.reduce.Sum((0,)), g.op(ops.loss.Correct(), y, labels), name="correct")
+
+
+def trace_of(graph: Graph, mode: Mode, optimizer: Optimizer, target: Target) -> Trace:
+    """All passes of the mode, each stage kept."""
+    return pipeline.run(graph, pipeline.pipeline(mode == "train", optimizer.rule), target)
+
+
+def _finish(trace: Trace, store: ParameterStore, mode: Mode, optimizer: Optimizer, cache: Cache | None) -> Program:
+    executable = cpu.CpuExecutable(trace.stages[-1][1], cache)
+    return Program(trace, executable, store, optimizer.scalars if mode == "train" else None)

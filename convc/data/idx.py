@@ -1,0 +1,99 @@
+"""Folders of IDX files, as MNIST and Fashion-MNIST are published.
+
+An IDX file is two zero bytes, the element type (8: uint8), the number of dimensions, each dimension as a
+big-endian uint32, then the elements in row-major order (LeCun, Cortes, Burges, "The MNIST database", file
+formats).
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from convc.data.dataset import Dataset, Split, make_split
+from convc.data.hold_out import hold_out
+from convc.errors import DataError
+
+CLASSES = 10  # the format does not say, and both data sets have ten
+_GZIP_MAGIC = b"\x1f\x8b"
+_UINT8 = 0x08
+
+
+def load(folder: Path, *, seed: int) -> Dataset:
+    """Read the four files of `folder`; a stratified tenth of train becomes validation, t10k is test.
+
+    Names: {train,t10k}-{images-idx3,labels-idx1}-ubyte, a dot allowed for the dash before `idx`, with or
+    without `.gz`. `seed` orders the train split. Raises DataError for anything missing, damaged or
+    inconsistent.
+    """
+    train, validation = hold_out(_read_pair(folder, "train"), 1, seed=seed, place=str(folder))
+    return Dataset(folder.resolve().name, train, validation, _read_pair(folder, "t10k"), CLASSES)
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """The uint8 array of `dimensions` dimensions in an IDX file, gzipped or not. Raises DataError."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    return parse_idx(raw, dimensions, str(path))
+
+
+def parse_idx(raw: bytes, dimensions: int, place: str) -> np.ndarray:
+    """The uint8 array of `dimensions` dimensions in the bytes of an IDX file, read from `place`.
+
+    Gzip is told by its first two bytes, since downloads are often unpacked under the packed name. Raises
+    DataError for a damaged gzip stream, another element type or rank, and a length that is not what the
+    header says.
+    """
+    if raw.startswith(_GZIP_MAGIC):
+        raw = _unzip(raw, place)
+    size = 4 + 4 * dimensions
+    if len(raw) < size:
+        raise DataError(
+            f"an IDX file of {dimensions} dimensions begins with {size} bytes of header, "
+            f"this has {len(raw)} bytes in all: {place}; fetch it again"
+        )
+    magic, *shape = struct.unpack(f">{1 + dimensions}I", raw[:size])
+    expected = _UINT8 << 8 | dimensions
+    if magic != expected:
+        raise DataError(
+            f"an IDX file of uint8 in {dimensions} dimensions begins with 0x{expected:08x}, "
+            f"this begins with 0x{magic:08x}: {place}"
+        )
+    if 0 in shape:
+        raise DataError(f"an IDX file must have no dimension 0, this is of shape {shape}: {place}")
+    promised = size + math.prod(shape)
+    if len(raw) != promised:
+        raise DataError(
+            f"an IDX file of shape {shape} has {promised} bytes, this has {len(raw)}: {place}; fetch it again"
+        )
+    return np.frombuffer(raw, dtype=np.uint8, offset=size).reshape(shape).copy()
+
+
+def _unzip(raw: bytes, place: str) -> bytes:
+    try:
+        return gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"damaged gzip file ({error}): {place}; fetch it again") from error
+
+
+def _read_pair(folder: Path, part: str) -> Split:
+    images_path = _find(folder, f"{part}-images", "idx3-ubyte")
+    labels_path = _find(folder, f"{part}-labels", "idx1-ubyte")
+    place = f"{images_path} and {labels_path.name}"
+    return make_split(read_idx(images_path, 3), read_idx(labels_path, 1), CLASSES, place)
+
+
+def _find(folder: Path, stem: str, kind: str) -> Path:
+    names = [f"{stem}{dash}{kind}{packed}" for dash in "-." for packed in ("", ".gz")]
+    for name in names:
+        if os.path.isfile(folder / name):
+            return folder / name
+    raise DataError(f"a folder of IDX files must hold one of {', '.join(names)}; there is none: {folder}")

@@ -1,0 +1,90 @@
+"""Data sets of one's own, as a NumPy .npz file."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+
+from convc.data.dataset import Dataset, Split, make_split
+from convc.data.hold_out import hold_out, shuffle
+from convc.errors import DataError
+
+_REQUIRED = ("x_train", "y_train", "x_test", "y_test")
+_OPTIONAL = ("x_val", "y_val")
+
+
+def load(path: Path, *, seed: int) -> Dataset:
+    """Read x_train, y_train, x_test, y_test and, both or neither, x_val, y_val.
+
+    x: uint8 or float32, [N, C, H, W] or [N, H, W]; a trailing channel axis is not guessed. y: integers [N].
+    There are 1 + max(y_train) classes. Without x_val, a stratified tenth of train becomes validation. `seed`
+    orders the train split. Raises DataError for anything missing, damaged or inconsistent, and for pickled
+    objects.
+    """
+    arrays = _read(path)
+    y_train = arrays["y_train"]
+    if y_train.dtype.kind not in "iu" or y_train.size == 0:
+        raise DataError(f"y_train must be integers [N] with N >= 1, not {y_train.dtype} {list(y_train.shape)}: {path}")
+    classes = max(int(y_train.max()), 0) + 1
+
+    def split(part: str) -> Split:
+        place = f"{path}, x_{part} and y_{part}"
+        return make_split(arrays[f"x_{part}"], arrays[f"y_{part}"], classes, place)
+
+    train, test = split("train"), split("test")
+    if "x_val" in arrays:
+        return Dataset(path.stem, shuffle(train, seed=seed), split("val"), test, classes)
+    train, validation = hold_out(train, 1, seed=seed, place=f"{path}, x_train; give x_val and y_val")
+    return Dataset(path.stem, train, validation, test, classes)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not os.path.isfile(path):
+        raise DataError(f"no such file: {path}")
+    try:
+        # Opened here for its own error line: `is_zipfile` calls a file that it may not read "not a zip".
+        with path.open("rb") as file:
+            zipped = zipfile.is_zipfile(file)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    if not zipped:
+        raise DataError(f"a .npz file is a zip of arrays, as numpy.savez writes it; this is not: {path}")
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except Exception as error:
+        raise _unreadable(path, "the archive", error) from error
+    with archive:
+        _check_keys(archive.files, path)
+        return {key: _array(archive, key, path) for key in _REQUIRED + _OPTIONAL if key in archive.files}
+
+
+def _check_keys(keys: list[str], path: Path) -> None:
+    wanted = _REQUIRED + (_OPTIONAL if set(_OPTIONAL) & set(keys) else ())
+    missing = [key for key in wanted if key not in keys]
+    if missing:
+        raise DataError(f"a data set needs {', '.join(wanted)}; {', '.join(missing)} missing: {path}")
+    # A misspelt x_val would otherwise be dropped and train be cut instead.
+    unknown = [key for key in keys if key.startswith(("x_", "y_")) and key not in wanted]
+    if unknown:
+        known = ", ".join(_REQUIRED + _OPTIONAL)
+        raise DataError(f"a data set may hold {known}; {unknown[0]!r} is none of them: {path}")
+
+
+def _array(archive: NpzFile, key: str, path: Path) -> np.ndarray:
+    try:
+        array = archive[key]
+    except Exception as error:
+        raise _unreadable(path, key, error) from error
+    if not isinstance(array, np.ndarray):  # NumPy hands out the bytes of a member that is no array
+        raise DataError(f"{key} must be an array in .npy form, and is not: {path}")
+    return array
+
+
+def _unreadable(path: Path, what: str, error: Exception) -> DataError:
+    """Broken bytes surface from zipfile, zlib and NumPy as nearly any exception, all meaning the same."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return DataError(f"only plain arrays of numbers are read, and {what} is damaged or not plain ({reason}): {path}")

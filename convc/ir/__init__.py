@@ -1,0 +1,1 @@
+"""The intermediate representation: types, graphs, views, text form, verifier and interpreter."""

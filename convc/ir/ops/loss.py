@@ -1,0 +1,225 @@
+"""Softmax, losses and the count of right answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from convc.errors import IRError
+from convc.ir.core import Array, Builder, Node, Op, Value
+from convc.ir.index import Axis, Index
+from convc.ir.kernels import Loops
+from convc.ir.loop_nest import LoopNest, Map, Reduce, axes_of
+from convc.ir.ops.reduce import count
+from convc.ir.scalar import IndexValue, Local, Scalar, Unary, exp, load, select, store
+from convc.ir.types import TensorType
+
+
+def _softmax(x: Array, axis: int) -> Array:
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return np.asarray(e / e.sum(axis, keepdims=True))
+
+
+def _exp_stages(j: Axis, z: Scalar) -> tuple[Reduce, Reduce]:
+    """top = max over j of z, then total = sum over j of exp(z - top): no exponent overflows."""
+    return (
+        Reduce((j,), "max", ("top",), (z,)),
+        Reduce((j,), "sum", ("total",), (exp(z - Local("top")),)),
+    )
+
+
+@dataclass(frozen=True)
+class Softmax(Op, name="softmax"):
+    """y = exp(x) / sum over `axis` of exp(x)."""
+
+    axis: int = 1
+
+    def infer(self, x: TensorType) -> tuple[TensorType, ...]:
+        if not 0 <= self.axis < x.rank:
+            raise IRError(f"axis must be one of x's {x.rank}, not {self.axis}")
+        if self.axis == 0 and x.rows:
+            raise IRError(f"softmax may not mix batch rows: axis 0 of {x} is {x.rows}; use a fixed batch")
+        return (x,)
+
+    def reference(self, x: Array) -> tuple[Array, ...]:
+        return (_softmax(x, self.axis),)
+
+    def vjp(self, b: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+        return (b(SoftmaxGrad(self.axis), grads[0], node.out),)  # type: ignore[arg-type]
+
+    def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
+        axes = axes_of(outputs[0])
+        j = axes[self.axis]
+        z = load(0, *axes)
+        y = exp(z - Local("top")) / Local("total")
+        nest = LoopNest(_without(axes, j), (*_exp_stages(j, z), Map((j,), (store(0, axes, y),))))
+        return Loops(nest, results=tuple(outputs))
+
+
+@dataclass(frozen=True)
+class SoftmaxGrad(Op, name="softmax_grad"):
+    """dx = y * (dy - sum over `axis` of dy * y)."""
+
+    axis: int = 1
+
+    def infer(self, dy: TensorType, y: TensorType) -> tuple[TensorType, ...]:
+        if dy.logical() != y.logical():
+            raise IRError(f"dy and y must have one type, but they are {dy} and {y}")
+        return Softmax(self.axis).infer(dy)
+
+    def reference(self, dy: Array, y: Array) -> tuple[Array, ...]:
+        return (y * (dy - (dy * y).sum(self.axis, keepdims=True)),)
+
+    def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
+        axes = axes_of(outputs[0])
+        j = axes[self.axis]
+        dy, y = load(0, *axes), load(1, *axes)
+        stages = (
+            Reduce((j,), "sum", ("dot",), (dy * y,)),
+            Map((j,), (store(0, axes, y * (dy - Local("dot"))),)),
+        )
+        return Loops(LoopNest(_without(axes, j), stages), results=tuple(outputs))
+
+
+def _without(axes: Sequence[Axis], j: Axis) -> tuple[Axis, ...]:
+    return tuple(a for a in axes if a is not j)
+
+
+@dataclass(frozen=True)
+class Labelled(Op):
+    """Base of operators on logits z [N,K] and labels i32 [N], 0 <= label < K."""
+
+    label_operand: ClassVar[int] = 1
+
+    def check(self, z: TensorType, labels: TensorType) -> None:
+        if z.rank != 2:
+            raise IRError(f"logits must be [N,K], but {z} has rank {z.rank}")
+        if labels.dtype != "i32" or labels.shape != (z.shape[0],):
+            raise IRError(f"labels must be {TensorType('i32', (z.shape[0],))}, one for each row of {z}, not {labels}")
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Labelled, name="cross_entropy"):
+    """loss[n] = log(sum over j of exp(z[n,j])) - z[n, labels[n]], one number a row."""
+
+    def infer(self, z: TensorType, labels: TensorType) -> tuple[TensorType, ...]:
+        self.check(z, labels)
+        return (TensorType(z.dtype, z.shape[:1]),)
+
+    def reference(self, z: Array, labels: Array) -> tuple[Array, ...]:
+        top = z.max(1)
+        lse = np.log(np.exp(z - top[:, None]).sum(1)) + top
+        return (lse - np.take_along_axis(z, labels.astype(int)[:, None], 1)[:, 0],)
+
+    def vjp(self, b: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+        z, labels = node.inputs
+        return b(CrossEntropyGrad(), grads[0], z, labels), None  # type: ignore[arg-type]
+
+    def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
+        n, j = axes_of(inputs[0], "nj")
+        z = load(0, n, j)
+        chosen = select("eq", load(1, n), IndexValue(Index.of(j)), z, 0.0)
+        loss = Unary("log", Local("total")) + Local("top") - Local("chosen")
+        stages = (
+            *_exp_stages(j, z),
+            Reduce((j,), "sum", ("chosen",), (chosen,)),
+            Map((), (store(0, (n,), loss),)),
+        )
+        return Loops(LoopNest((n,), stages), results=tuple(outputs))
+
+
+@dataclass(frozen=True)
+class CrossEntropyGrad(Labelled, name="cross_entropy_grad"):
+    """dz[n,j] = dloss[n] * (softmax(z)[n,j] - (1 where j = labels[n])), from (dloss, z, labels)."""
+
+    label_operand: ClassVar[int] = 2
+
+    def infer(self, dloss: TensorType, z: TensorType, labels: TensorType) -> tuple[TensorType, ...]:
+        self.check(z, labels)
+        if dloss.shape != z.shape[:1]:
+            raise IRError(f"dloss must have one number for each row of {z}, but it is {dloss}")
+        return (z,)
+
+    def reference(self, dloss: Array, z: Array, labels: Array) -> tuple[Array, ...]:
+        one_hot = labels[:, None] == np.arange(z.shape[1])
+        return (dloss[:, None] * (_softmax(z, 1) - one_hot),)
+
+    def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
+        n, j = axes_of(inputs[1], "nj")
+        z = load(1, n, j)
+        hit = select("eq", load(2, n), IndexValue(Index.of(j)), 1.0, 0.0)
+        dz = load(0, n) * (exp(z - Local("top")) / Local("total") - hit)
+        nest = LoopNest((n,), (*_exp_stages(j, z), Map((j,), (store(0, (n, j), dz),))))
+        return Loops(nest, results=tuple(outputs))
+
+
+@dataclass(frozen=True)
+class Correct(Labelled, name="correct"):
+    """hit[n] = 1 where the first greatest logit of row n is at labels[n], else 0."""
+
+    def infer(self, z: TensorType, labels: TensorType) -> tuple[TensorType, ...]:
+        self.check(z, labels)
+        return (TensorType(z.dtype, z.shape[:1]),)
+
+    def reference(self, z: Array, labels: Array) -> tuple[Array, ...]:
+        return ((z.argmax(1) == labels).astype(z.dtype),)
+
+    def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
+        n, j = axes_of(inputs[0], "nj")
+        stages = (
+            Reduce((j,), "argmax", ("top", "at"), (load(0, n, j), IndexValue(Index.of(j)))),
+            Map((), (store(0, (n,), select("eq", Local("at"), load(1, n), 1.0, 0.0)),)),
+        )
+        return Loops(LoopNest((n,), stages), results=tuple(outputs))
+
+
+@dataclass(frozen=True)
+class Mse(Op, name="mse"):
+    """loss = mean over all elements of (y - target)^2."""
+
+    traits = frozenset({"reduction"})
+
+    def infer(self, y: TensorType, target: TensorType) -> tuple[TensorType, ...]:
+        if y.logical() != target.logical():
+            raise IRError(f"y and target must have one type, but they are {y} and {target}")
+        return (TensorType(y.dtype, ()),)
+
+    def reference(self, y: Array, target: Array) -> tuple[Array, ...]:
+        return (np.asarray(((y - target) ** 2).mean()),)
+
+    def vjp(self, b: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+        y, target = node.inputs
+        dloss = grads[0]
+        assert dloss is not None
+        return b(MseGrad(), dloss, y, target), b(MseGrad(), dloss, target, y)
+
+    def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
+        axes = axes_of(inputs[0])
+        delta = load(0, *axes) - load(1, *axes)
+        stages = (
+            Reduce(axes, "sum", ("total",), (delta * delta,)),
+            Map((), (store(0, (), Local("total") / count(axes)),)),
+        )
+        return Loops(LoopNest((), stages), results=tuple(outputs))
+
+
+@dataclass(frozen=True)
+class MseGrad(Op, name="mse_grad"):
+    """dy = dloss * 2 * (y - target) / elements, from (dloss, y, target)."""
+
+    def infer(self, dloss: TensorType, y: TensorType, target: TensorType) -> tuple[TensorType, ...]:
+        if dloss.rank != 0:
+            raise IRError(f"dloss must be a scalar, not {dloss}")
+        Mse().infer(y, target)
+        return (y,)
+
+    def reference(self, dloss: Array, y: Array, target: Array) -> tuple[Array, ...]:
+        return (dloss * 2 * (y - target) / y.size,)
+
+    def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
+        axes = axes_of(inputs[1])
+        value = load(0) * 2.0 * (load(1, *axes) - load(2, *axes)) / count(axes)
+        return Loops(LoopNest(axes, (Map((), (store(0, axes, value),)),)), results=tuple(outputs))

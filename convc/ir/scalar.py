@@ -1,0 +1,210 @@
+"""Scalar expressions: what a kernel computes for one point of its iteration domain.
+
+Written once by an operator, evaluated by the interpreter and rendered by every target. Expressions are
+frozen dataclasses that compare by structure, so shared subexpressions are found by equality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from convc.errors import IRError
+from convc.ir.index import Axis, Bound, Index, IndexLike
+
+UNARY = ("neg", "exp", "log", "expm1", "tanh", "sqrt", "abs")
+BINARY = ("add", "sub", "mul", "div", "max", "min")
+COMPARE = ("gt", "ge", "lt", "le", "eq", "ne")
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """Base of all scalar expressions, with Python's operators."""
+
+    def __add__(self, other: ScalarLike) -> Scalar:
+        return Binary("add", self, scalar(other))
+
+    def __sub__(self, other: ScalarLike) -> Scalar:
+        return Binary("sub", self, scalar(other))
+
+    def __mul__(self, other: ScalarLike) -> Scalar:
+        return Binary("mul", self, scalar(other))
+
+    def __truediv__(self, other: ScalarLike) -> Scalar:
+        return Binary("div", self, scalar(other))
+
+    def __radd__(self, other: ScalarLike) -> Scalar:
+        return Binary("add", scalar(other), self)
+
+    def __rsub__(self, other: ScalarLike) -> Scalar:
+        return Binary("sub", scalar(other), self)
+
+    def __rmul__(self, other: ScalarLike) -> Scalar:
+        return Binary("mul", scalar(other), self)
+
+    def __rtruediv__(self, other: ScalarLike) -> Scalar:
+        return Binary("div", scalar(other), self)
+
+    def __neg__(self) -> Scalar:
+        return Unary("neg", self)
+
+    def children(self) -> tuple[Scalar, ...]:
+        return ()
+
+    def rebuild(self, children: Sequence[Scalar]) -> Scalar:
+        return self
+
+
+ScalarLike = Scalar | float | int
+
+
+def scalar(value: ScalarLike) -> Scalar:
+    return value if isinstance(value, Scalar) else Const(float(value))
+
+
+@dataclass(frozen=True)
+class Const(Scalar):
+    value: float
+
+
+@dataclass(frozen=True)
+class Load(Scalar):
+    """Operand number `operand` at logical `coords`; `fill` where a coordinate is outside or a guard fails."""
+
+    operand: int
+    coords: tuple[Index, ...] = ()
+    guards: tuple[Bound, ...] = ()
+    fill: float = 0.0
+
+
+@dataclass(frozen=True)
+class Local(Scalar):
+    """The result of an earlier stage of the same kernel, or `acc`, a GEMM's sum."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class IndexValue(Scalar):
+    """An index expression as a number (i32)."""
+
+    index: Index
+
+
+@dataclass(frozen=True)
+class RowCount(Scalar):
+    """n, the number of batch rows of this run."""
+
+
+@dataclass(frozen=True)
+class Unary(Scalar):
+    fn: str
+    x: Scalar
+
+    def children(self) -> tuple[Scalar, ...]:
+        return (self.x,)
+
+    def rebuild(self, children: Sequence[Scalar]) -> Scalar:
+        return Unary(self.fn, *children)
+
+
+@dataclass(frozen=True)
+class Binary(Scalar):
+    fn: str
+    x: Scalar
+    y: Scalar
+
+    def children(self) -> tuple[Scalar, ...]:
+        return (self.x, self.y)
+
+    def rebuild(self, children: Sequence[Scalar]) -> Scalar:
+        return Binary(self.fn, *children)
+
+
+@dataclass(frozen=True)
+class Select(Scalar):
+    """`then` where compare(a, b) holds, else `otherwise`; only the chosen one counts (0 * NaN never arises)."""
+
+    fn: str
+    a: Scalar
+    b: Scalar
+    then: Scalar
+    otherwise: Scalar
+
+    def children(self) -> tuple[Scalar, ...]:
+        return (self.a, self.b, self.then, self.otherwise)
+
+    def rebuild(self, children: Sequence[Scalar]) -> Scalar:
+        return Select(self.fn, *children)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Output number `output` at logical `coords` becomes `value`."""
+
+    output: int
+    coords: tuple[Index, ...]
+    value: Scalar
+
+
+def load(operand: int, *coords: IndexLike, guards: Sequence[Bound] = (), fill: float = 0.0) -> Load:
+    return Load(operand, tuple(Index.of(c) for c in coords), tuple(g for g in guards if not g.always), fill)
+
+
+def store(output: int, coords: Sequence[IndexLike], value: ScalarLike) -> Store:
+    return Store(output, tuple(Index.of(c) for c in coords), scalar(value))
+
+
+def exp(x: Scalar) -> Scalar:
+    return Unary("exp", x)
+
+
+def maximum(x: Scalar, y: ScalarLike) -> Scalar:
+    return Binary("max", x, scalar(y))
+
+
+def select(fn: str, a: ScalarLike, b: ScalarLike, then: ScalarLike, otherwise: ScalarLike) -> Scalar:
+    if fn not in COMPARE:
+        raise IRError(f"unknown comparison '{fn}'; known are {', '.join(COMPARE)}")
+    return Select(fn, scalar(a), scalar(b), scalar(then), scalar(otherwise))
+
+
+def walk(root: Scalar) -> Iterator[Scalar]:
+    """Every subexpression once, operands before their users."""
+    seen: dict[Scalar, None] = {}
+    stack: list[tuple[Scalar, bool]] = [(root, False)]
+    while stack:
+        e, done = stack.pop()
+        if e in seen:
+            continue
+        if done:
+            seen[e] = None
+            yield e
+            continue
+        stack.append((e, True))
+        stack.extend((c, False) for c in reversed(e.children()))
+
+
+def rewrite(root: Scalar, fn: Callable[[Scalar], Scalar]) -> Scalar:
+    """Bottom-up: `fn` sees every subexpression after its operands were rewritten."""
+    done: dict[Scalar, Scalar] = {}
+    for e in walk(root):
+        children = e.children()
+        done[e] = fn(e.rebuild([done[c] for c in children]) if children else e)
+    return done[root]
+
+
+def substitute_axes(root: Scalar, values: Mapping[Axis, IndexLike]) -> Scalar:
+    """Axes replaced by expressions in every load and index value."""
+
+    def change(e: Scalar) -> Scalar:
+        if isinstance(e, Load):
+            coords = tuple(c.substitute(values) for c in e.coords)
+            return load(e.operand, *coords, guards=[g.substitute(values) for g in e.guards], fill=e.fill)
+        return IndexValue(e.index.substitute(values)) if isinstance(e, IndexValue) else e
+
+    return rewrite(root, change)
+
+
+def loads(*roots: Scalar) -> tuple[Load, ...]:
+    return tuple(dict.fromkeys(e for r in roots for e in walk(r) if isinstance(e, Load)))

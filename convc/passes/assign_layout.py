@@ -1,0 +1,58 @@
+"""Which layout each tensor has: batch rows in blocks of lanes, so that one vector holds one pixel of many rows.
+
+With the batch innermost every pixel, tap and channel of a network is uniform across a vector's lanes: no
+masks for padding, no strided loads in pooling, no transposes. It needs enough rows to fill the lanes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from convc.ir.core import Graph, Node, Value, fresh_builder
+from convc.ir.ops.shape import Relayout, batch_blocked
+from convc.passes.registry import register_pass
+from convc.passes.target import CPU, Target
+
+FEWEST_LANES = 4
+
+
+@register_pass
+def assign_layout(graph: Graph, target: Target = CPU) -> Graph:
+    """%a: f32[n<=64,C,H,W] -> %a: f32[n<=64,C,H,W|0123.0x16]; relayout at inputs that are read and at outputs
+
+    Fires for batch rows of capacity 4 and more; the width is the target's lanes or, for a small capacity,
+    the greatest power of two that does not exceed it.
+    """
+    rows = next((v.type.rows for v in graph.values() if v.type.rows is not None), None)
+    width = target.lanes
+    while rows is not None and width > rows:
+        width //= 2
+    if rows is None or width < FEWEST_LANES:
+        return graph
+    b = fresh_builder(graph, "assign_layout")
+    renamed: dict[Value, Value] = {}
+    read = {v for n in graph.nodes for v in n.inputs}
+    for v in graph.inputs:
+        if v.type.rows is not None and v in read:
+            renamed[v] = b(Relayout(result=batch_blocked(v.type, width)), v, name=f"{v.name}_blocked")
+    entry, b.nodes = b.nodes, []
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if any(v.type.layout is not None for v in node.outputs) or all(v.type.rows is None for v in node.outputs):
+            nodes.append(node)
+            continue
+        outputs = tuple(_blocked(v, width) for v in node.outputs)
+        renamed.update(zip(node.outputs, outputs))
+        nodes.append(replace(node, outputs=outputs, passes=node.made_by("assign_layout")))
+    inner = graph.with_nodes(nodes, renamed)
+    outputs = tuple(
+        b(Relayout(result=old.type), new, name=f"{old.name}_rows")
+        if new is not old and old not in graph.inputs
+        else old
+        for old, new in zip(graph.outputs, inner.outputs)
+    )
+    return replace(inner, nodes=(*entry, *inner.nodes, *b.nodes), outputs=outputs)
+
+
+def _blocked(v: Value, width: int) -> Value:
+    return v if v.type.rows is None else Value(v.name, batch_blocked(v.type, width))

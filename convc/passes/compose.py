@@ -1,0 +1,96 @@
+"""Helpers of loop fusion: operands of two kernels joined, loads replaced by the expression behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import networkx as nx
+
+from convc.ir.core import Graph, Node, Value
+from convc.ir.gemm_view import GemmView
+from convc.ir.index import Index
+from convc.ir.kernels import Gemm, KernelOp, Loops
+from convc.ir.loop_nest import LoopNest, Map, Reduce, Stage
+from convc.ir.scalar import Load, Scalar, Store, rewrite
+
+Change = Callable[[Scalar], Scalar]
+
+
+def map_store(s: Store, change: Change) -> Store:
+    return replace(s, value=rewrite(s.value, change))
+
+
+def map_stage(stage: Stage, change: Change) -> Stage:
+    if isinstance(stage, Reduce):
+        return replace(stage, values=tuple(rewrite(v, change) for v in stage.values))
+    return Map(stage.axes, tuple(map_store(s, change) for s in stage.stores))
+
+
+def map_nest(nest: LoopNest, change: Change) -> LoopNest:
+    return replace(nest, stages=tuple(map_stage(s, change) for s in nest.stages))
+
+
+def map_view(view: GemmView, change: Change) -> GemmView:
+    stores = tuple(map_store(s, change) for s in view.stores)
+    return replace(view, a=rewrite(view.a, change), b=rewrite(view.b, change), stores=stores)
+
+
+def map_kernel(op: KernelOp, change: Change) -> KernelOp:
+    """The kernel with every scalar expression rewritten bottom-up."""
+    if isinstance(op, Loops):
+        return replace(op, nest=map_nest(op.nest, change))
+    assert isinstance(op, Gemm)
+    return replace(op, phases=tuple(map_view(v, change) for v in op.phases))
+
+
+def renumber(numbers: Sequence[int]) -> Change:
+    """Operand i becomes operand numbers[i]."""
+
+    def change(e: Scalar) -> Scalar:
+        return replace(e, operand=numbers[e.operand]) if isinstance(e, Load) else e
+
+    return change
+
+
+def compact(node: Node) -> Node:
+    """The node with operands that no load reads dropped, and equal ones joined."""
+    assert isinstance(node.op, KernelOp)
+    used: dict[int, None] = {}
+
+    def note(e: Scalar) -> Scalar:
+        if isinstance(e, Load):
+            used[e.operand] = None
+        return e
+
+    map_kernel(node.op, note)
+    inputs = tuple(dict.fromkeys(node.inputs[i] for i in sorted(used)))
+    numbers = [inputs.index(v) if v in inputs else 0 for v in node.inputs]
+    return replace(node, op=map_kernel(node.op, renumber(numbers)), inputs=inputs)
+
+
+def is_point(coords: Sequence[Index], nest: LoopNest) -> bool:
+    """Whether the coordinates are the nest's outer axes, in order."""
+    return tuple(coords) == tuple(Index.of(a) for a in nest.axes)
+
+
+def pointwise_stores(node: Node) -> tuple[Store, ...] | None:
+    """The stores of a kernel that maps every point of its results to a value, or None for any other."""
+    if not isinstance(node.op, Loops) or len(node.op.nest.stages) != 1:
+        return None
+    (stage,) = node.op.nest.stages
+    if not isinstance(stage, Map) or stage.axes or not all(is_point(s.coords, node.op.nest) for s in stage.stores):
+        return None
+    return stage.stores
+
+
+def sort_nodes(graph: Graph, nodes: Sequence[Node], renamed: Mapping[Value, Value] | None = None) -> Graph | None:
+    """The graph with these nodes in topological order, as near the given order as that allows; None on a cycle."""
+    order = {n: i for i, n in enumerate(nodes)}
+    producers = {v: n for n in nodes for v in n.outputs}
+    g: nx.DiGraph[Node] = nx.DiGraph()
+    g.add_nodes_from(nodes)
+    g.add_edges_from((producers[v], n) for n in nodes for v in n.inputs if v in producers and producers[v] is not n)
+    if not nx.is_directed_acyclic_graph(g):
+        return None
+    return graph.with_nodes(nx.lexicographical_topological_sort(g, key=lambda n: order[n]), renamed)

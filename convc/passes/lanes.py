@@ -1,0 +1,74 @@
+"""Which axis fills a vector's lanes: the one along which memory is consecutive, in the layout at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from convc.ir.index import Axis, Index
+from convc.ir.types import TensorType
+
+LANE = "lane"
+
+
+def split_lanes(axis: Axis, width: int) -> tuple[Index, Axis]:
+    """axis = block * width + lane, as an expression and its lane axis."""
+    block = Axis(f"{axis.name}_block", -(-int(axis.extent) // width))
+    lane = Axis(LANE, width)
+    return Index.of(block) * width + lane, lane
+
+
+def lane_stride(coords: Sequence[Index], t: TensorType, axis: Axis, width: int) -> int | None:
+    """Elements between two lanes of an access: 0 uniform, 1 consecutive; None where it is not constant."""
+    value, lane = split_lanes(axis, width)
+    return t.offset([c.substitute({axis: value}) for c in coords]).coefficient(lane)
+
+
+@dataclass(frozen=True)
+class Access:
+    """Coordinates into a tensor and how often, relative to the others, they are used."""
+
+    coords: tuple[Index, ...]
+    type: TensorType
+    weight: float = 1.0
+
+
+UNIFORM, CONSECUTIVE, GUARD = 0.5, 1.0, 1.0
+"""The cost of a vector's access in loads of one vector; a strided one costs a load for each lane."""
+
+
+def cost(axis: Axis, width: int, accesses: Sequence[Access]) -> float:
+    """Cost of one point's accesses with `axis` in the lanes, per useful lane."""
+    total = 0.0
+    for a in accesses:
+        stride = lane_stride(a.coords, a.type, axis, width)
+        each = UNIFORM if stride == 0 else CONSECUTIVE if stride == 1 else float(width)
+        if any(axis in c.axes() and not c.within(0, int(e)) for c, e in zip(a.coords, a.type.shape)):
+            each += GUARD
+        total += a.weight * each
+    blocks = -(-int(axis.extent) // width)
+    return total * blocks / int(axis.extent)
+
+
+def scalar_cost(accesses: Sequence[Access]) -> float:
+    return sum(a.weight for a in accesses)
+
+
+def width_for(axis: Axis, lanes: int, accesses: Sequence[Access]) -> int:
+    """The lanes to use along an axis: the layout's block where the axis is blocked, else the target's."""
+    for a in accesses:
+        layout = a.type.layout
+        if layout is not None and layout.blocked is not None and a.coords[layout.blocked] == Index.of(axis):
+            return layout.width
+    return lanes
+
+
+def choose(candidates: Sequence[Axis], lanes: int, accesses: Sequence[Access]) -> tuple[Axis, int] | None:
+    """The cheapest axis and its width, or None where scalar code is cheaper."""
+    best: tuple[Axis, int] | None = None
+    least = scalar_cost(accesses)
+    for axis in candidates:
+        width = width_for(axis, lanes, accesses)
+        if axis.extent > 1 and (c := cost(axis, width, accesses)) < least:
+            best, least = (axis, width), c
+    return best

@@ -1,0 +1,84 @@
+"""The pipeline: one readable list for each mode, stoppable at any stage, verified before and after each pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from convc.errors import IRError
+from convc.ir.core import Graph
+from convc.ir.ops.optim import Update
+from convc.ir.verify import verify
+from convc.passes.apply_optimizer import apply_optimizer
+from convc.passes.assign_layout import assign_layout
+from convc.passes.autodiff import autodiff
+from convc.passes.canonicalize import canonicalize
+from convc.passes.eliminate_common import eliminate_common
+from convc.passes.eliminate_dead import eliminate_dead
+from convc.passes.fold_constants import fold_constants
+from convc.passes.fuse_epilogue import fuse_epilogue
+from convc.passes.fuse_loops import fuse_loops
+from convc.passes.lower import lower
+from convc.passes.plan_memory import plan_memory
+from convc.passes.registry import apply
+from convc.passes.schedule import schedule
+from convc.passes.select_tile import select_tile
+from convc.passes.target import CPU, Target
+
+Pass = Callable[..., Graph]
+
+SIMPLIFY: tuple[Pass, ...] = (canonicalize, fold_constants, eliminate_common, eliminate_dead)
+DIFFERENTIATE: tuple[Pass, ...] = (autodiff, apply_optimizer)
+GENERATE: tuple[Pass, ...] = (
+    fuse_epilogue,
+    assign_layout,
+    lower,
+    fuse_loops,
+    select_tile,
+    schedule,
+    plan_memory,
+)
+
+
+def pipeline(train: bool, rule: Update | None = None) -> tuple[Pass, ...]:
+    """The passes from a model's graph to planned kernels; `train` adds gradients and updates."""
+    if not train:
+        return (*SIMPLIFY, *GENERATE)
+    update = partial(apply_optimizer, rule=rule)
+    return (*SIMPLIFY, autodiff, update, *SIMPLIFY, *GENERATE)
+
+
+@dataclass
+class Trace:
+    """The graph before the first pass and after each: (name, graph)."""
+
+    stages: list[tuple[str, Graph]] = field(default_factory=list)
+
+    def after(self, name: str) -> Graph:
+        """The graph after the last pass of that name; `before NAME` gives the one it started from."""
+        before = name.startswith("before ")
+        wanted = name.removeprefix("before ").removeprefix("after ")
+        for i in range(len(self.stages) - 1, -1, -1):
+            if self.stages[i][0] == wanted:
+                return self.stages[i - 1 if before else i][1]
+        raise IRError(f"no stage '{wanted}'; there are {', '.join(n for n, _ in self.stages)}")
+
+
+def run(graph: Graph, passes: Sequence[Pass], target: Target = CPU) -> Trace:
+    """All passes in order; each result is verified."""
+    trace = Trace([("input", verify(graph))])
+    for function in passes:
+        graph = apply(function, graph, target)
+        name = pass_name(function)
+        try:
+            verify(graph)
+        except IRError as error:
+            raise IRError(f"pass {name} made an ill-formed graph: {error}") from error
+        trace.stages.append((name, graph))
+    return trace
+
+
+def pass_name(function: Pass) -> str:
+    inner = function.func if isinstance(function, partial) else function
+    return inner.__name__

@@ -1,0 +1,120 @@
+"""One arena for all intermediates: values that are not live together share bytes.
+
+Greedy by size: the largest value first, each at the lowest offset where no value that is live at the same
+time lies (Pisarchyk and Lee, Efficient Memory Management for Deep Neural Net Inference, 2020, algorithm 3).
+Updates are made in place where no later reader of the old value is left, else copied at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from convc.ir.core import Graph, Node, Placement, Value, fresh_builder
+from convc.ir.index import Index
+from convc.ir.kernels import Loops
+from convc.ir.ops.shape import Relayout
+from convc.ir.scalar import Load, Scalar
+from convc.passes.compose import map_kernel
+from convc.passes.registry import register_pass
+
+ALIGNMENT = 64
+
+
+@register_pass
+def plan_memory(graph: Graph) -> Graph:
+    """%a: f32[...] -> place %a at arena + offset; update %w = %a -> place %a inside %w"""
+    graph = _copied_updates(graph)
+    places: dict[str, Placement] = {v.name: Placement(inside=name) for name, v in graph.updates.items()}
+    live = [x for x in intervals(graph) if x.value.name not in places]
+    offsets = greedy_by_size(live)
+    places |= {v.name: Placement(offset) for v, offset in offsets.items()}
+    size = max((offset + aligned(v.type.nbytes) for v, offset in offsets.items()), default=0)
+    return replace(graph, placements=places, arena_bytes=size)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the numbers of the nodes that define it and read it last, both inclusive."""
+
+    value: Value
+    first: int
+    last: int
+
+
+def intervals(graph: Graph) -> list[Interval]:
+    """The lives of all intermediates: results of nodes that are not outputs of the graph."""
+    last: dict[Value, int] = {}
+    for i, node in enumerate(graph.nodes):
+        last.update((v, i) for v in node.inputs)
+    outputs = set(graph.outputs)
+    return [
+        Interval(v, i, last.get(v, i)) for i, node in enumerate(graph.nodes) for v in node.outputs if v not in outputs
+    ]
+
+
+def aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def greedy_by_size(live: list[Interval]) -> dict[Value, int]:
+    """Offsets such that values with overlapping lives do not overlap in memory."""
+    placed: list[tuple[int, int, Interval]] = []  # offset, end, interval
+    offsets: dict[Value, int] = {}
+    for x in sorted(live, key=lambda x: (-x.value.type.nbytes, x.first)):
+        size = aligned(x.value.type.nbytes)
+        offset = 0
+        for start, end, other in sorted(placed, key=lambda p: p[0]):
+            if other.last < x.first or x.last < other.first:
+                continue
+            if start >= offset + size:
+                break
+            offset = max(offset, end)
+        placed.append((offset, offset + size, x))
+        offsets[x.value] = offset
+    return offsets
+
+
+def unplanned_bytes(graph: Graph) -> int:
+    """What the intermediates would take with no reuse at all."""
+    return sum(aligned(v.type.nbytes) for n in graph.nodes for v in n.outputs if v not in graph.outputs)
+
+
+def _copied_updates(graph: Graph) -> Graph:
+    """The graph with a copy at its end for each update that cannot be made in place."""
+    b = fresh_builder(graph, "plan_memory")
+    updates: dict[str, Value] = {}
+    inputs = {v.name: v for v in graph.inputs}
+    for name, v in graph.updates.items():
+        if v in updates.values() or not _in_place(graph, inputs[name], v):
+            v = b(Relayout(result=inputs[name].type), v, name=f"{name}.copied")
+        updates[name] = v
+    lowered = [replace(n, op=n.op.lower([v.type for v in n.inputs], [v.type for v in n.outputs])) for n in b.nodes]
+    return replace(graph, nodes=(*graph.nodes, *lowered), updates=updates)
+
+
+def _in_place(graph: Graph, old: Value, new: Value) -> bool:
+    """The producer of `new` may overwrite `old`: it reads it point by point, and nobody reads it later."""
+    producer = graph.producers().get(new)
+    if producer is None or new in graph.outputs or old in graph.outputs or old.type != new.type:
+        return False
+    position = graph.nodes.index(producer)
+    if any(old in n.inputs for n in graph.nodes[position + 1 :]) or old in graph.updates.values():
+        return False
+    return old not in producer.inputs or _pointwise_in(producer, old, new)
+
+
+def _pointwise_in(producer: Node, old: Value, new: Value) -> bool:
+    if not isinstance(producer.op, Loops):
+        return False
+    point = tuple(Index.of(a) for a in producer.op.nest.axes)
+    hits: list[Load] = []
+
+    def note(e: Scalar) -> Scalar:
+        if isinstance(e, Load) and producer.inputs[e.operand] is old:
+            hits.append(e)
+        return e
+
+    map_kernel(producer.op, note)
+    number = producer.outputs.index(new)
+    stored = [s.coords for s in producer.op.nest.stores if s.output == number]
+    return all(e.coords == point for e in hits) and all(c == point for c in stored)

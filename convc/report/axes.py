@@ -1,0 +1,157 @@
+"""Axes that all figures of a study share: log losses, stretched accuracies, lines of chance.
+
+Accuracies are stretched towards 100 % by the logarithm of the error: 95 to 98 % is as far as 50 to 80 %, 2.5
+times fewer mistakes both times. Rates that all end above 90 % would otherwise lie on one another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from convc.report.history import RunHistory
+
+INK, GREY, PALE = "#222222", "#666666", "#d9d9d9"
+# Okabe and Ito's palette, told apart in all common colour blindness; its yellow is too pale for lines.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", "-.", ":")  # one more for each time round the palette
+
+_LEAST_LOSS = 1e-4  # nats; a log axis has no zero
+_LARGEST_LOSS = 10.0  # times the loss at chance: a loss on its way to infinity must not flatten the others
+_LEAST_ERROR = 1e-4
+_ACCURACY_TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1 - _LEAST_ERROR)
+
+
+Limits = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all the figures of one study share: `epochs` along x, and the limits of the y axes.
+
+    `loss` holds training and validation losses (nats), `validation_loss` the latter; accuracies are 0..1.
+    """
+
+    epochs: int
+    classes: int
+    loss: Limits
+    validation_loss: Limits
+    accuracy: Limits
+
+    @staticmethod
+    def around(runs: Sequence[RunHistory], epochs: int, classes: int) -> Frame:
+        """The frame of `epochs` planned epochs that holds every finite figure of `runs`, and chance."""
+        records = [record for run in runs for record in run.epochs]
+        validation = [record.validation_loss for record in records]
+        train = [record.train_loss for record in records]
+        best = max([r.test_accuracy for r in records if math.isfinite(r.test_accuracy)], default=0.0)
+        return Frame(
+            max([epochs, *(len(run.epochs) for run in runs)]),
+            classes,
+            _loss_limits(train + validation, math.log(classes)),
+            _loss_limits(validation, math.log(classes)),
+            (0.0, 1 - max((1 - max(best, 0.9)) / 1.4, _LEAST_ERROR)),
+        )
+
+
+def clip_losses(losses: Sequence[float], limits: Limits) -> np.ndarray:
+    """The losses as they are drawn: non-finite ones left out as nan, others kept on the axis."""
+    values = np.array(losses, dtype=float)
+    return np.where(np.isfinite(values), np.clip(values, *limits), np.nan)
+
+
+def epoch_axis(ax: Axes, frame: Frame) -> None:
+    """Whole epochs along x, a light grid, no box."""
+    ax.set_xlim(1 - 0.02 * frame.epochs, frame.epochs + 0.02 * frame.epochs)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    ax.set_xlabel("epoch", color=GREY)
+    ax.grid(axis="y", color=PALE, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(colors=GREY, length=3)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color(PALE)
+
+
+def loss_axis(ax: Axes, limits: Limits, classes: int) -> None:
+    """A log axis over losses in nats, ticks as plain numbers, chance as a dashed line."""
+    ax.set_yscale("log")
+    ax.set_ylim(*limits)
+    decades = math.log10(limits[1] / limits[0])
+    steps = (1.0, 2.0, 5.0) if decades < 3 else (1.0,)
+    ax.yaxis.set_major_locator(LogLocator(base=10, subs=steps, numticks=20))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.yaxis.set_minor_locator(FixedLocator([]))
+    _chance(ax, math.log(classes), f"chance: {math.log(classes):.2f}")
+
+
+def accuracy_axis(ax: Axes, frame: Frame) -> None:
+    """An axis stretched towards 100 %, and chance as a dashed line."""
+    ax.set_yscale("function", functions=(_stretch, lambda y: 1 - 10.0 ** -np.asarray(y)))
+    ax.set_ylim(*frame.accuracy)
+    ticks = [tick for tick in _ACCURACY_TICKS if tick <= frame.accuracy[1]]
+    ax.yaxis.set_major_locator(FixedLocator(ticks))
+    ax.yaxis.set_minor_locator(FixedLocator([]))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g}%"))
+    _chance(ax, 1 / frame.classes, f"chance: {100 / frame.classes:.3g}%")
+
+
+def axis_fraction(ax: Axes, y: float) -> float:
+    """How high on the axis a value stands, 0 at the bottom and 1 at the top."""
+    point = ax.transAxes.inverted().transform(ax.transData.transform((ax.get_xlim()[0], y)))
+    return float(point[1])
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Heights as near to `heights` (0..1, any order) as `gap` between neighbours allows, within 0..1.
+
+    Least squares: counted in gaps, the heights must not fall, so neighbours that do are pooled at their mean
+    (isotonic regression). The gap shrinks where the labels would not fit otherwise.
+    """
+    count = len(heights)
+    gap = min(gap, 1.0 / max(count, 1))
+    order = sorted(range(count), key=lambda i: (heights[i], i))
+    pools: list[tuple[float, int]] = []  # (mean, members) of heights less their gaps
+    for rank, i in enumerate(order):
+        pools.append((heights[i] - rank * gap, 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (low, few), (high, more) = pools.pop(), pools.pop()
+            pools.append(((low * few + high * more) / (few + more), few + more))
+    bases = [mean for mean, members in pools for _ in range(members)]
+    highest = 1.0 - (count - 1) * gap
+    placed = [min(max(base, 0.0), highest) + rank * gap for rank, base in enumerate(bases)]
+    return [place for _, place in sorted(zip(order, placed))]
+
+
+def _loss_limits(losses: Sequence[float], chance: float) -> Limits:
+    finite = [loss for loss in losses if math.isfinite(loss)] + [chance]
+    lowest, highest = max(min(finite), _LEAST_LOSS), min(max(finite), _LARGEST_LOSS * chance)
+    return lowest / 1.3, highest * 1.4
+
+
+def _chance(ax: Axes, y: float, text: str) -> None:
+    ax.axhline(y, color=GREY, linewidth=1, linestyle=(0, (5, 4)), zorder=4)
+    ax.annotate(
+        text,
+        (1, y),
+        xytext=(0, 3),
+        textcoords="offset points",
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="bottom",
+        color=GREY,
+        fontsize=8,
+    )
+
+
+def _stretch(accuracy: np.ndarray) -> np.ndarray:
+    error = np.maximum(1 - np.asarray(accuracy, dtype=float), _LEAST_ERROR / 10)
+    stretched: np.ndarray = -np.log10(error)
+    return stretched

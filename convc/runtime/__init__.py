@@ -1,0 +1,1 @@
+"""Runtime: compiles emitted source, loads it and runs it."""

@@ -1,0 +1,69 @@
+"""The C target: build the program's units, load them, run the step on the thread pool."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convc.codegen.emit import Source, emit_c
+from convc.ir.core import Graph
+from convc.passes.target import CPU, Target
+from convc.runtime import pool
+from convc.runtime.cache import Cache
+from convc.runtime.store import aligned_zeros
+from convc.runtime.toolchain import Unit, build_shared, cpu_features
+
+Array = npt.NDArray[Any]
+
+
+def target() -> Target:
+    """The C target on this machine: 64-byte vectors, and as many as its registers hold."""
+    return Target(CPU.name, CPU.lanes, cpu_features().vector_registers)
+
+
+class _Call(ctypes.Structure):
+    """convc_call of convc.h."""
+
+    _fields_ = [
+        ("inputs", ctypes.POINTER(ctypes.c_void_p)),
+        ("outputs", ctypes.POINTER(ctypes.c_void_p)),
+        ("stores", ctypes.POINTER(ctypes.c_void_p)),
+        ("scalars", ctypes.c_void_p),
+        ("arena", ctypes.c_void_p),
+        ("rows", ctypes.c_int64),
+    ]
+
+
+class CpuExecutable:
+    """A built program: `run` takes arrays that are already of the right dtype, shape and contiguity."""
+
+    def __init__(self, graph: Graph, cache: Cache | None = None) -> None:
+        self.graph = graph
+        self.source: Source = emit_c(graph)
+        units = [Unit(name, text) for name, text in self.source.units()]
+        self.library = build_shared(units, cache=cache, headers={"convc.h": self.source.header})
+        self._module = ctypes.CDLL(str(self.library))
+        self._entry = ctypes.cast(getattr(self._module, self.source.entry), ctypes.c_void_p).value or 0
+        self._arena = aligned_zeros(max(graph.arena_bytes, 64))
+        self._scalars = np.zeros(max(len(graph.inputs_of("scalar")), 1), np.float32)
+        self._inputs = (ctypes.c_void_p * max(len(graph.inputs_of("data")), 1))()
+        self._outputs = (ctypes.c_void_p * max(len(graph.outputs), 1))()
+        self._stores = (ctypes.c_void_p * max(len(graph.inputs_of("parameter", "state", "constant")), 1))()
+        self._call = _Call(
+            self._inputs, self._outputs, self._stores, self._scalars.ctypes.data, self._arena.ctypes.data, 1
+        )
+
+    def bind(self, stores: Sequence[Array]) -> None:
+        """The arrays of parameters, state and constants, in the order of the graph's inputs."""
+        self._stores[: len(stores)] = [a.ctypes.data for a in stores]
+
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int) -> None:
+        self._inputs[: len(inputs)] = [a.ctypes.data for a in inputs]
+        self._outputs[: len(outputs)] = [a.ctypes.data for a in outputs]
+        self._scalars[: len(scalars)] = scalars
+        self._call.rows = rows
+        pool.run(self._entry, ctypes.addressof(self._call), pool.get_num_threads())

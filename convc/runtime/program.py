@@ -1,0 +1,151 @@
+"""A compiled program: arrays in, arrays out; its kernels, its IR at every stage, its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convc.codegen.emit import Kernel
+from convc.errors import RunError
+from convc.ir.core import Graph, Value
+from convc.ir.interp import batch_rows, run_shape
+from convc.ir.ops.loss import Labelled
+from convc.ir.types import DTYPES
+from convc.passes.pipeline import Trace
+from convc.runtime.cpu import CpuExecutable
+from convc.runtime.store import KINDS, ParameterStore
+
+Array = npt.NDArray[Any]
+
+
+class Program:
+    """Call it with its data inputs in order, by position or name; run-time scalars by name.
+
+    `program(x)` returns one array or, for several outputs, a tuple in order; outputs of rank 0 come back as
+    floats. `out=` takes arrays to write into. f32 and i32 C-contiguous arrays are used without a copy.
+    Raises RunError on a wrong shape, a missing input, or a label out of range.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        executable: CpuExecutable,
+        store: ParameterStore,
+        scalars: Mapping[str, float] | None = None,
+    ) -> None:
+        self.trace = trace
+        self.graph: Graph = trace.stages[-1][1]
+        self.executable = executable
+        self.parameters = store
+        store.add_from(self.graph)
+        executable.bind([store[v.name] for v in self.graph.inputs_of(*KINDS)])
+        self._data = self.graph.inputs_of("data")
+        self._scalars = self.graph.inputs_of("scalar")
+        self._defaults = dict(scalars or {})
+        self._limits = label_limits(trace.stages[0][1])
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """In the order in which they run."""
+        return self.executable.source.kernels
+
+    def ir(self, stage: str = "input") -> str:
+        """The IR's text: `"after fuse_epilogue"`, `"before lower"`, or `"input"`."""
+        return str(self.trace.after(stage))
+
+    def kernel(self, prefix: str) -> Kernel:
+        """The first kernel whose name starts with `prefix`."""
+        for k in self.kernels:
+            if k.name.startswith(prefix):
+                return k
+        raise RunError(f"no kernel starts with '{prefix}'; there are {', '.join(k.name for k in self.kernels)}")
+
+    def __call__(self, *inputs: Any, out: Any = None, **named: Any) -> Any:
+        scalars = [self._scalar(v, named) for v in self._scalars]
+        arrays = [convert(v, a) for v, a in zip(self._data, self._bound(inputs, named))]
+        rows = batch_rows_of(self.graph, self._data, arrays)
+        for name, classes in self._limits.items():
+            self._check_labels(name, classes, arrays)
+        outputs = self._outputs(out, rows)
+        self.executable.run(arrays, outputs, scalars, rows)
+        results = [float(a) if a.ndim == 0 and out is None else a for a in outputs]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _bound(self, inputs: Sequence[Any], named: dict[str, Any]) -> list[Any]:
+        if len(inputs) > len(self._data):
+            raise RunError(
+                f"the program takes {len(self._data)} arrays ({self._names()}), but {len(inputs)} were given"
+            )
+        bound = list(inputs)
+        for v in self._data[len(inputs) :]:
+            if v.name not in named:
+                raise RunError(f"the program takes {self._names()}, but {v.name} was not given")
+            bound.append(named.pop(v.name))
+        if named:
+            known = ", ".join(v.name for v in (*self._data, *self._scalars))
+            raise RunError(f"the program has no input {next(iter(named))}; it has {known}")
+        return bound
+
+    def _scalar(self, v: Value, named: dict[str, Any]) -> float:
+        if v.name in named:
+            return float(named.pop(v.name))
+        if v.name not in self._defaults:
+            raise RunError(f"the run-time number {v.name} was not given; call with {v.name}=...")
+        return self._defaults[v.name]
+
+    def _names(self) -> str:
+        return ", ".join(f"{v.name}: {v.type}" for v in self._data)
+
+    def _check_labels(self, name: str, classes: int, arrays: Sequence[Array]) -> None:
+        labels = next(a for v, a in zip(self._data, arrays) if v.name == name)
+        if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+            at = int(np.argmax((labels < 0) | (labels >= classes)))
+            raise RunError(f"labels must be between 0 and {classes - 1}, but {name}[{at}] is {int(labels[at])}")
+
+    def _outputs(self, out: Any, rows: int) -> list[Array]:
+        shapes = [run_shape(v.type, rows) for v in self.graph.outputs]
+        if out is None:
+            return [np.empty(s, DTYPES[v.type.dtype]) for v, s in zip(self.graph.outputs, shapes)]
+        given = [out] if isinstance(out, np.ndarray) else list(out)
+        if len(given) != len(shapes):
+            raise RunError(f"out must hold {len(shapes)} array(s), one for each output, not {len(given)}")
+        for v, s, a in zip(self.graph.outputs, shapes, given):
+            fits = isinstance(a, np.ndarray) and a.shape == s and a.dtype == DTYPES[v.type.dtype]
+            if not fits or not a.flags.c_contiguous or not a.flags.writeable:
+                raise RunError(
+                    f"out for {v.name} must be a writable C-contiguous {v.type.dtype} array of shape {list(s)}"
+                )
+        return given
+
+
+def convert(v: Value, array: Any) -> Array:
+    """The array in the input's dtype, C-contiguous; only copied where it is not so already."""
+    a = np.asarray(array)
+    if v.type.dtype == "i32" and a.dtype.kind not in "iu":
+        raise RunError(f"{v.name} must hold integers, but its dtype is {a.dtype}")
+    if a.dtype.kind not in "fiub":
+        raise RunError(f"{v.name} must hold numbers, but its dtype is {a.dtype}")
+    return np.ascontiguousarray(a, DTYPES[v.type.dtype]) if a.ndim else a.astype(DTYPES[v.type.dtype])
+
+
+def batch_rows_of(graph: Graph, data: Sequence[Value], arrays: Sequence[Array]) -> int:
+    shapes = {v.name: a.shape for v, a in zip(data, arrays)}
+    shapes |= {v.name: run_shape(v.type, 1) for v in graph.inputs if v not in data}
+    try:
+        return batch_rows(graph, shapes)
+    except Exception as error:
+        raise RunError(str(error)) from None
+
+
+def label_limits(graph: Graph) -> dict[str, int]:
+    """For each input that holds labels, the number of classes."""
+    limits: dict[str, int] = {}
+    inputs = set(graph.inputs)
+    for node in graph.nodes:
+        if isinstance(node.op, Labelled) and node.inputs[node.op.label_operand] in inputs:
+            logits = node.inputs[node.op.label_operand - 1]
+            limits[node.inputs[node.op.label_operand].name] = int(logits.type.shape[1])
+    return limits

@@ -1,0 +1,141 @@
+"""Parameters and state: outside every program's arena, contiguous by kind, shared by train and eval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from convc.errors import DataError, RunError
+from convc.ir.core import Graph, Role
+from convc.ir.types import DTYPES, TensorType
+from convc.runtime.files import write_atomically
+
+Array = npt.NDArray[Any]
+ALIGNMENT = 64
+KINDS: tuple[Role, ...] = ("parameter", "state", "constant")
+
+
+class ParameterStore:
+    """Named arrays of one kind each, in one buffer a kind, every array on a 64-byte boundary.
+
+    `store["conv1.weight"]` is a view that programs read and write; assign through it with `[...]`.
+    """
+
+    def __init__(self) -> None:
+        self._views: dict[str, Array] = {}
+        self._kinds: dict[str, Role] = {}
+        self._buffers: dict[Role, Array] = {}
+
+    def add(self, entries: Mapping[str, tuple[Role, TensorType]]) -> None:
+        """Make room for tensors not there yet, zero-filled; those that are must have the same type."""
+        fresh: dict[Role, dict[str, TensorType]] = {}
+        for name, (kind, t) in entries.items():
+            shape = tuple(int(e) for e in t.shape)
+            if name not in self._views:
+                fresh.setdefault(kind, {})[name] = t
+            elif self._views[name].shape != shape:
+                raise RunError(
+                    f"the store holds {name} with shape {list(self._views[name].shape)},"
+                    f" the program needs {list(shape)}"
+                )
+        for kind, types in fresh.items():
+            self._extend(kind, types)
+
+    def _extend(self, kind: Role, types: Mapping[str, TensorType]) -> None:
+        """One new buffer for all of these: views handed out before stay what they are."""
+        offsets, end = {}, 0
+        for name, t in types.items():
+            offsets[name] = end
+            end += -(-t.nbytes // ALIGNMENT) * ALIGNMENT
+        buffer = aligned_zeros(end)
+        self._buffers[kind] = buffer
+        for name, t in types.items():
+            part = buffer[offsets[name] : offsets[name] + t.nbytes]
+            self._views[name] = part.view(DTYPES[t.dtype]).reshape([int(e) for e in t.shape])
+            self._kinds[name] = kind
+
+    def add_from(self, graph: Graph) -> None:
+        """Room for everything of the graph that lives in a store."""
+        self.add({v.name: (graph.role(v), v.type) for v in graph.inputs_of(*KINDS)})
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._views:
+            raise RunError(f"the store holds no {name}; it holds {', '.join(self._views) or 'nothing'}")
+        return self._views[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._views
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def names(self, *kinds: Role) -> tuple[str, ...]:
+        return tuple(n for n, k in self._kinds.items() if not kinds or k in kinds)
+
+    def snapshot(self, names: Iterable[str] | None = None) -> dict[str, Array]:
+        """Copies of the arrays."""
+        return {n: self[n].copy() for n in (self if names is None else names)}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Write arrays back; all must be known and have their shape, or nothing is written."""
+        for name, array in arrays.items():
+            if self[name].shape != array.shape:
+                raise RunError(f"{name} must have shape {list(self[name].shape)}, not {list(array.shape)}")
+        for name, array in arrays.items():
+            self[name][...] = array
+
+    def zero_state(self) -> None:
+        for name in self.names("state"):
+            self[name][...] = 0
+
+    def save(self, path: str | Path, metadata: Mapping[str, str] | None = None, state: bool = False) -> None:
+        """Write the parameters (with `state=True` the optimizer's state too) as safetensors, at once or not at all."""
+        names = self.names("parameter", "state") if state else self.names("parameter")
+        write_atomically(Path(path), save({n: self[n] for n in names}, dict(metadata or {})))
+
+    def load(self, path: str | Path) -> None:
+        """Read parameters (and state, where the file has it) from safetensors.
+
+        Raises DataError where the file is none, lacks a parameter, has one too many or of another shape.
+        """
+        arrays = read_safetensors(Path(path))
+        missing = [n for n in self.names("parameter") if n not in arrays]
+        extra = [n for n in arrays if n not in self]
+        if missing or extra:
+            what = f"lacks {missing[0]}" if missing else f"has {extra[0]}, which the model has not"
+            raise DataError(
+                f"weights must be those of the model, but {path} {what}; use the model they were saved from"
+            )
+        try:
+            self.restore(arrays)
+        except RunError as error:
+            raise DataError(f"{path}: {error}") from None
+
+
+def read_safetensors(path: Path) -> dict[str, Array]:
+    try:
+        return load(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"cannot read weights from {path}: {error.strerror}") from None
+    except SafetensorError as error:
+        raise DataError(f"{path} is not a safetensors file: {error}") from None
+
+
+def aligned_zeros(size: int) -> Array:
+    """uint8 [size] on a 64-byte boundary, already touched: the first write to fresh pages is slow."""
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
+    raw[...] = 0
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size]
+
+
+def count(store: ParameterStore) -> int:
+    """Parameters in the store."""
+    return sum(prod(store[n].shape) for n in store.names("parameter"))

@@ -1,0 +1,115 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convc.errors import DataError
+from convc.report.history import (
+    EpochRecord,
+    EpochTiming,
+    RunHistory,
+    read_history,
+    write_history,
+    write_timing,
+)
+
+HEADER = "learning_rate,epoch,train_loss,validation_loss,test_accuracy\n"
+GOOD = RunHistory(0.1, (EpochRecord(1, 0.1 + 0.2, 1e-300, 1.0), EpochRecord(2, 0.0, 2.0, 0.0)))
+
+
+def test_every_float_survives_and_equal_numbers_give_equal_bytes(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.csv", tmp_path / "new" / "b.csv"
+    write_history(first, [GOOD])
+    write_history(second, read_history(first))
+    assert read_history(first) == (GOOD,)
+    assert first.read_bytes() == second.read_bytes()
+    assert first.read_text() == HEADER + "0.1,1,0.30000000000000004,1e-300,1.0\n0.1,2,0.0,2.0,0.0\n"
+
+
+def test_numpy_scalars_are_written_as_plain_numbers(tmp_path: Path) -> None:
+    record = EpochRecord(1, np.float64(0.5), np.float32(0.25), np.float64(0.75))
+    write_history(tmp_path / "h.csv", [RunHistory(0.1, (record,))])
+    assert (tmp_path / "h.csv").read_text() == HEADER + "0.1,1,0.5,0.25,0.75\n"
+
+
+def test_a_nan_run_comes_back_as_ended_early(tmp_path: Path) -> None:
+    lost = EpochRecord(2, math.nan, -math.nan, math.nan)
+    run = RunHistory(1.0, (EpochRecord(1, 2.3, 2.3, 0.1), lost), ended_early=True)
+    write_history(tmp_path / "h.csv", [run])
+    assert (tmp_path / "h.csv").read_text().splitlines()[-1] == "1.0,2,nan,nan,nan"
+    (back,) = read_history(tmp_path / "h.csv")
+    assert back.ended_early
+    assert math.isnan(back.epochs[1].train_loss)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("", 1, "the header must be learning_rate,epoch"),
+        ("a,b\n", 1, "the header must be learning_rate,epoch"),
+        (HEADER + "0.1,1,2,2\n", 2, "a row has 5 fields, this one has 4"),
+        (HEADER + "0.1,1,2,2,0.5\n\n", 3, "a row has 5 fields, this one has 0"),
+        (HEADER + "0.1,1.5,2,2,0.5\n", 2, "epoch must be a whole number, not '1.5'"),
+        (HEADER + "0.1,1,two,2,0.5\n", 2, "train_loss must be a number, not 'two'"),
+        (HEADER + "0.1,1,2,2,50\n", 2, "a test accuracy lies in 0..1"),
+        (HEADER + "0.1,1,2,2,nan\n", 2, "nan only beside a non-finite loss"),
+        (HEADER + "0.1,1,2,2,0.5\n0.1,3,2,2,0.5\n", 3, "expected 2, not 3, at learning rate 0.1"),
+        (HEADER + "0.1,1,nan,2,0.5\n0.1,2,2,2,0.5\n", 3, "ends at its first non-finite loss"),
+        (HEADER + "0.1,1,2,2,0.5\n1,1,2,2,0.5\n0.1,2,2,2,0.5\n", 4, "0.1 comes again"),
+        (HEADER + "-1,1,2,2,0.5\n", 2, "a learning rate is a positive number, not -1.0"),
+    ],
+)
+def test_a_malformed_file_is_one_line_naming_the_line(
+    tmp_path: Path, text: str, line: int, says: str
+) -> None:
+    path = tmp_path / "history.csv"
+    path.write_text(text)
+    with pytest.raises(DataError) as error:
+        read_history(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}, line {line}: ")
+    assert says in message
+    assert "\n" not in message
+
+
+def test_files_that_cannot_be_read_or_written_say_so(tmp_path: Path) -> None:
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot read .*missing.csv: No such file"):
+        read_history(tmp_path / "missing.csv")
+    with pytest.raises(DataError, match=r"not UTF-8 text \(byte 0\)"):
+        read_history(tmp_path / "binary.csv")
+    with pytest.raises(DataError, match=r"cannot write .*--out"):
+        write_history(tmp_path / "file" / "h.csv", [GOOD])
+    with pytest.raises(DataError, match=r"0.1 comes twice"):
+        write_history(tmp_path / "h.csv", [GOOD, GOOD])
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "h.csv"
+    path.write_text("old")
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("convc.report.atomic.os.replace", refuse)
+    with pytest.raises(DataError, match="No space left on device"):
+        write_history(path, [GOOD])
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_ended_early_must_agree_with_the_records() -> None:
+    with pytest.raises(DataError, match="ended_early"):
+        RunHistory(0.1, GOOD.epochs, ended_early=True)
+    with pytest.raises(DataError, match="ended_early"):
+        RunHistory(0.1, (EpochRecord(1, math.inf, 1.0, 0.1),))
+
+
+def test_timing_has_its_own_file(tmp_path: Path) -> None:
+    write_timing(tmp_path / "timing.csv", [EpochTiming(0.01, 1, 1.5, 2666.25)])
+    expected = "learning_rate,epoch,seconds,images_per_second\n0.01,1,1.5,2666.25\n"
+    assert (tmp_path / "timing.csv").read_text() == expected
