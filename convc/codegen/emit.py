@@ -85,10 +85,11 @@ def emit_c(graph: Graph) -> Source:
     )  # fmt: skip
     widths = sorted({w for k in kernels for w in k.widths} - {1})
     halves = {w: [w >> i for i in range(1, w.bit_length())] for w in widths}
+    rotations = {w: {h: ", ".join(str((i + h) % w) for i in range(w)) for h in halves[w]} for w in widths}
     entry = f"{identifier(graph.name, 'program')}_step"
     return Source(
         entry=entry,
-        header=render("c/convc.h.j2", widths=widths, halves=halves),
+        header=render("c/convc.h.j2", widths=widths, halves=halves, rotations=rotations),
         kernels=kernels,
         step=render("c/step.c.j2", name=comment(graph.name), entry=entry, kernels=kernels, declared=kernels,
                     arena_bytes=graph.arena_bytes, **shared),

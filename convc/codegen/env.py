@@ -6,6 +6,7 @@ from functools import cache
 
 import jinja2
 
+from convc.codegen.layout import tidy
 from convc.errors import IRError
 
 
@@ -25,7 +26,7 @@ def environment() -> jinja2.Environment:
 def render(template: str, **context: object) -> str:
     """A template's text; a template's own error names the template and the line."""
     try:
-        return environment().get_template(template).render(**context)
+        return tidy(environment().get_template(template).render(**context))
     except jinja2.TemplateError as error:
         line = getattr(error, "lineno", None) or _template_line(error, template)
         raise IRError(f"template {template}, line {line}: {error}") from error

@@ -178,7 +178,7 @@ class Scope:
         conditions = [c for c in limits if c is not None]
         if (limit := self.lane_limit(e.coords, tensor.type)) is not None:
             conditions.append(limit)
-        offset = tensor.type.offset([self.index(c) for c in e.coords])
+        offset = self.index(tensor.type.offset(e.coords))
         vector = self.varies(offset) or any(c.by_lane for c in conditions)
         return Term("load", vector, name=tensor.pointer, index=offset, number=e.fill, fn=tensor.type.dtype,
                     stride=self.stride(offset), conditions=tuple(dict.fromkeys(conditions)),
@@ -190,7 +190,7 @@ class Scope:
     def target(self, s: Store) -> Term:
         """The place a store writes to."""
         tensor = self.outputs[s.output]
-        offset = tensor.type.offset([self.index(c) for c in s.coords])
+        offset = self.index(tensor.type.offset(s.coords))
         limit = self.lane_limit(s.coords, tensor.type)
         return Term("target", self.varies(offset), name=tensor.pointer, index=offset, fn=tensor.type.dtype,
                     stride=self.stride(offset), conditions=(limit,) if limit else ())  # fmt: skip

@@ -35,7 +35,7 @@ class FloorDiv:
     by: int
 
     def __str__(self) -> str:
-        return f"({self.of}) / {self.by}"
+        return f"{_dividend(self.of)} / {self.by}"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Mod:
     by: int
 
     def __str__(self) -> str:
-        return f"({self.of}) % {self.by}"
+        return f"{_dividend(self.of)} % {self.by}"
 
 
 Atom: TypeAlias = "Axis | FloorDiv | Mod"
@@ -189,6 +189,11 @@ class Index:
         if not text:
             return str(self.const)
         return text if not self.const else f"{text} {'+' if self.const > 0 else '-'} {abs(self.const)}"
+
+
+def _dividend(e: Index) -> str:
+    lone = len(e.terms) == 1 and not e.const and e.terms[0][1] == 1 and isinstance(e.terms[0][0], Axis)
+    return str(e) if lone else f"({e})"
 
 
 def _factor(atom: Atom) -> str:

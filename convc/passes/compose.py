@@ -44,6 +44,19 @@ def map_kernel(op: KernelOp, change: Change) -> KernelOp:
     return replace(op, phases=tuple(map_view(v, change) for v in op.phases))
 
 
+def kernel_loads(op: KernelOp) -> list[Load]:
+    """Every load of the kernel, in every expression."""
+    found: list[Load] = []
+
+    def note(e: Scalar) -> Scalar:
+        if isinstance(e, Load):
+            found.append(e)
+        return e
+
+    map_kernel(op, note)
+    return found
+
+
 def renumber(numbers: Sequence[int]) -> Change:
     """Operand i becomes operand numbers[i]."""
 
@@ -56,14 +69,7 @@ def renumber(numbers: Sequence[int]) -> Change:
 def compact(node: Node) -> Node:
     """The node with operands that no load reads dropped, and equal ones joined."""
     assert isinstance(node.op, KernelOp)
-    used: dict[int, None] = {}
-
-    def note(e: Scalar) -> Scalar:
-        if isinstance(e, Load):
-            used[e.operand] = None
-        return e
-
-    map_kernel(node.op, note)
+    used = {e.operand for e in kernel_loads(node.op)}
     inputs = tuple(dict.fromkeys(node.inputs[i] for i in sorted(used)))
     numbers = [inputs.index(v) if v in inputs else 0 for v in node.inputs]
     return replace(node, op=map_kernel(node.op, renumber(numbers)), inputs=inputs)

@@ -14,7 +14,7 @@ from convc.ir.index import Axis, Bound, IndexLike
 from convc.ir.kernels import Gemm, KernelOp, Loops
 from convc.ir.loop_nest import Map, Reduce, Stage
 from convc.ir.scalar import Const, Load, RowCount, Scalar, Store, load, loads, rewrite, substitute_axes, walk
-from convc.passes.compose import compact, map_kernel, pointwise_stores, renumber, sort_nodes
+from convc.passes.compose import compact, kernel_loads, map_kernel, pointwise_stores, renumber, sort_nodes
 from convc.passes.eliminate_dead import eliminate_dead
 from convc.passes.registry import register_pass
 
@@ -85,21 +85,8 @@ def _allowed(value: Scalar, v: Value, reader: Node) -> bool:
         factors = [e for view in op.phases for f in (view.a, view.b) for e in loads(f)]
         if any(reader.inputs[e.operand] is v for e in factors):
             return False
-    guarded = [e for e in _all_loads(op) if reader.inputs[e.operand] is v and (e.guards or not _inside(e, v))]
+    guarded = [e for e in kernel_loads(op) if reader.inputs[e.operand] is v and (e.guards or not _inside(e, v))]
     return not guarded or (isinstance(value, Load) and all(value.fill == e.fill for e in guarded))
-
-
-def _all_loads(op: object) -> list[Load]:
-    assert isinstance(op, KernelOp)
-    found: list[Load] = []
-
-    def note(e: Scalar) -> Scalar:
-        if isinstance(e, Load):
-            found.append(e)
-        return e
-
-    map_kernel(op, note)
-    return found
 
 
 def _inside(e: Load, v: Value) -> bool:
@@ -166,7 +153,7 @@ def _reads_point(reader: Node, v: Value) -> bool:
     """Whether the reader loads v at its own point and nowhere else."""
     assert isinstance(reader.op, Loops)
     point = tuple(load(0, *reader.op.nest.axes).coords)
-    hits = [e for e in _all_loads(reader.op) if reader.inputs[e.operand] is v]
+    hits = [e for e in kernel_loads(reader.op) if reader.inputs[e.operand] is v]
     return all(e.coords == point and not e.guards for e in hits)
 
 

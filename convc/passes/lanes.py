@@ -21,7 +21,7 @@ def split_lanes(axis: Axis, width: int) -> tuple[Index, Axis]:
 def lane_stride(coords: Sequence[Index], t: TensorType, axis: Axis, width: int) -> int | None:
     """Elements between two lanes of an access: 0 uniform, 1 consecutive; None where it is not constant."""
     value, lane = split_lanes(axis, width)
-    return t.offset([c.substitute({axis: value}) for c in coords]).coefficient(lane)
+    return t.offset(coords).substitute({axis: value}).coefficient(lane)
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ def scalar_cost(accesses: Sequence[Access]) -> float:
     return sum(a.weight for a in accesses)
 
 
-def width_for(axis: Axis, lanes: int, accesses: Sequence[Access]) -> int:
-    """The lanes to use along an axis: the layout's block where the axis is blocked, else the target's."""
+def widths_for(axis: Axis, lanes: int, accesses: Sequence[Access]) -> tuple[int, ...]:
+    """The lanes to try along an axis: the layout's block where the axis is blocked, else the target's or fewer."""
     for a in accesses:
         layout = a.type.layout
         if layout is not None and layout.blocked is not None and a.coords[layout.blocked] == Index.of(axis):
-            return layout.width
-    return lanes
+            return (layout.width,)
+    return tuple(w for w in (4, 8, 16, 32, 64) if w <= lanes)
 
 
 def choose(candidates: Sequence[Axis], lanes: int, accesses: Sequence[Access]) -> tuple[Axis, int] | None:
@@ -68,7 +68,7 @@ def choose(candidates: Sequence[Axis], lanes: int, accesses: Sequence[Access]) -
     best: tuple[Axis, int] | None = None
     least = scalar_cost(accesses)
     for axis in candidates:
-        width = width_for(axis, lanes, accesses)
-        if axis.extent > 1 and (c := cost(axis, width, accesses)) < least:
-            best, least = (axis, width), c
+        for width in widths_for(axis, lanes, accesses):
+            if axis.extent > 1 and (c := cost(axis, width, accesses)) < least:
+                best, least = (axis, width), c
     return best

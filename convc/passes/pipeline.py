@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from convc.debug import PassLog
 from convc.errors import IRError
 from convc.ir.core import Graph
 from convc.ir.ops.optim import Update
@@ -20,6 +21,7 @@ from convc.passes.fold_constants import fold_constants
 from convc.passes.fuse_epilogue import fuse_epilogue
 from convc.passes.fuse_loops import fuse_loops
 from convc.passes.lower import lower
+from convc.passes.merge_axes import merge_axes
 from convc.passes.plan_memory import plan_memory
 from convc.passes.registry import apply
 from convc.passes.schedule import schedule
@@ -35,6 +37,7 @@ GENERATE: tuple[Pass, ...] = (
     assign_layout,
     lower,
     fuse_loops,
+    merge_axes,
     select_tile,
     schedule,
     plan_memory,
@@ -68,6 +71,7 @@ class Trace:
 def run(graph: Graph, passes: Sequence[Pass], target: Target = CPU) -> Trace:
     """All passes in order; each result is verified."""
     trace = Trace([("input", verify(graph))])
+    log = PassLog(graph.name, len(graph.nodes))
     for function in passes:
         graph = apply(function, graph, target)
         name = pass_name(function)
@@ -76,6 +80,8 @@ def run(graph: Graph, passes: Sequence[Pass], target: Target = CPU) -> Trace:
         except IRError as error:
             raise IRError(f"pass {name} made an ill-formed graph: {error}") from error
         trace.stages.append((name, graph))
+        log.after(name, len(graph.nodes), graph)
+    log.done(len(graph.nodes))
     return trace
 
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from convc.ir.core import Graph, Node, Placement, Value, fresh_builder
-from convc.ir.index import Index
 from convc.ir.kernels import Loops
 from convc.ir.ops.shape import Relayout
-from convc.ir.scalar import Load, Scalar
-from convc.passes.compose import map_kernel
+from convc.passes.compose import kernel_loads
 from convc.passes.registry import register_pass
 
 ALIGNMENT = 64
@@ -104,17 +102,11 @@ def _in_place(graph: Graph, old: Value, new: Value) -> bool:
 
 
 def _pointwise_in(producer: Node, old: Value, new: Value) -> bool:
+    """Whether each outer point reads of `old` only the element that it stores of `new`."""
     if not isinstance(producer.op, Loops):
         return False
-    point = tuple(Index.of(a) for a in producer.op.nest.axes)
-    hits: list[Load] = []
-
-    def note(e: Scalar) -> Scalar:
-        if isinstance(e, Load) and producer.inputs[e.operand] is old:
-            hits.append(e)
-        return e
-
-    map_kernel(producer.op, note)
+    nest = producer.op.nest
     number = producer.outputs.index(new)
-    stored = [s.coords for s in producer.op.nest.stores if s.output == number]
-    return all(e.coords == point for e in hits) and all(c == point for c in stored)
+    points = {s.coords for s in nest.stores if s.output == number}
+    points |= {e.coords for e in kernel_loads(producer.op) if producer.inputs[e.operand] is old}
+    return len(points) == 1 and all(a in nest.axes for c in points.pop() for a in c.axes())

@@ -226,7 +226,7 @@ class Conv2dWgrad(Conv, name="conv2d_wgrad"):
         return (self.result,)
 
     def reference(self, dy: Array, x: Array) -> tuple[Array, ...]:
-        windows = _grouped(self.windows(x, self.result.shape[2:], dy.shape[2:]), self.groups, 1)  # type: ignore[arg-type]
+        windows = _grouped(self.windows(x, self.result.shape[2:], dy.shape[2:]), self.groups, 1)
         dw = np.einsum("ngkpq,ngcpqrs->gkcrs", _grouped(dy, self.groups, 1), windows, optimize=True)
         return (dw.reshape([int(e) for e in self.result.shape]),)
 

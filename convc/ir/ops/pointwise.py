@@ -38,6 +38,8 @@ class Pointwise(Op):
 
     def infer(self, *operands: Any, **_: Any) -> tuple[TensorType, ...]:
         first, *rest = operands
+        if first.dtype not in ("f32", "f64"):
+            raise IRError(f"operands must be f32, but the first is {first}")
         for t in rest:
             if t.shape not in ((), first.shape):
                 raise IRError(f"operands must have one shape, but they are {first} and {t}")
@@ -57,7 +59,7 @@ class Relu(Pointwise, name="relu"):
     """y = max(x, 0); a NaN stays a NaN."""
 
     def infer(self, x: TensorType) -> tuple[TensorType, ...]:
-        return (x,)
+        return super().infer(x)
 
     def reference(self, x: Array) -> tuple[Array, ...]:
         return (np.maximum(x, 0),)
@@ -91,7 +93,7 @@ class Sigmoid(Pointwise, name="sigmoid"):
     """y = 1 / (1 + exp(-x))."""
 
     def infer(self, x: TensorType) -> tuple[TensorType, ...]:
-        return (x,)
+        return super().infer(x)
 
     def reference(self, x: Array) -> tuple[Array, ...]:
         with np.errstate(over="ignore"):
@@ -124,7 +126,7 @@ class Tanh(Pointwise, name="tanh"):
     """y = tanh(x)."""
 
     def infer(self, x: TensorType) -> tuple[TensorType, ...]:
-        return (x,)
+        return super().infer(x)
 
     def reference(self, x: Array) -> tuple[Array, ...]:
         return (np.tanh(x),)

@@ -1,0 +1,154 @@
+"""What a program is made of, as plain numbers and names: for its manifest, its report and `convc inspect`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convc.codegen.emit import Kernel, Source
+from convc.ir.core import Graph, Value
+from convc.ir.kernels import Gemm, GemmSchedule, Loops, LoopSchedule
+from convc.passes.plan_memory import unplanned_bytes
+
+
+@dataclass(frozen=True)
+class Extents:
+    """A GEMM at full batch capacity."""
+
+    groups: int
+    m: int
+    n: int
+    k: int
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A pointer that a kernel takes, and the buffer behind it."""
+
+    pointer: str
+    dtype: str
+    written: bool
+    buffer: str
+
+
+@dataclass(frozen=True)
+class KernelSummary:
+    """One kernel at full batch capacity; `bytes` is what it moves at least. `gemm` and `schedules`: one a phase."""
+
+    name: str
+    path: str
+    passes: tuple[str, ...]
+    flops: int
+    bytes: int
+    im2col_bytes_avoided: int
+    gemm: tuple[Extents, ...]
+    schedules: tuple[GemmSchedule | LoopSchedule, ...]
+    parameters: tuple[Argument, ...]
+
+    @property
+    def tile(self) -> str:
+        """`2 k x 14 q x 16 n` for a register tile and its lanes, `16 n` for a loop nest; `; ` between phases."""
+        return "; ".join(dict.fromkeys(_tile(s) for s in self.schedules))
+
+
+@dataclass(frozen=True)
+class BufferSummary:
+    """A tensor of the program and where it lies.
+
+    `role`: data, parameter, state, constant, scalar, output, update (made in place, `inside` its input) or
+    intermediate (at `arena_offset`, in bytes).
+    """
+
+    name: str
+    type: str
+    bytes: int
+    role: str
+    arena_offset: int | None = None
+    inside: str | None = None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over kernels and buffers, at full batch capacity."""
+
+    kernels: int
+    flops: int
+    bytes: int
+    im2col_bytes_avoided: int
+    parameters: int
+    arena_bytes: int
+    arena_bytes_without_reuse: int
+
+
+@dataclass(frozen=True)
+class ProgramSummary:
+    """`dataclasses.asdict` of it is ready for JSON."""
+
+    name: str
+    entry: str
+    totals: Totals
+    kernels: tuple[KernelSummary, ...]
+    buffers: tuple[BufferSummary, ...]
+
+
+def summarise(graph: Graph, source: Source) -> ProgramSummary:
+    """The summary of a planned graph and the source that was emitted from it."""
+    kernels = tuple(_kernel(k) for k in source.kernels)
+    results = (v for n in graph.nodes for v in n.outputs)
+    totals = Totals(
+        kernels=len(kernels),
+        flops=sum(k.flops for k in kernels),
+        bytes=sum(k.bytes for k in kernels),
+        im2col_bytes_avoided=sum(k.im2col_bytes_avoided for k in kernels),
+        parameters=sum(v.type.elements for v in graph.inputs_of("parameter")),
+        arena_bytes=graph.arena_bytes,
+        arena_bytes_without_reuse=unplanned_bytes(graph),
+    )
+    buffers = (*(_input(graph, v) for v in graph.inputs), *(_result(graph, v) for v in results))
+    return ProgramSummary(graph.name, source.entry, totals, kernels, buffers)
+
+
+def _kernel(kernel: Kernel) -> KernelSummary:
+    op, card = kernel.node.op, kernel.card
+    assert isinstance(op, Gemm | Loops)
+    values = (*kernel.node.inputs, *kernel.node.outputs)
+    loops = (op.schedule,) if isinstance(op, Loops) and op.schedule else ()
+    return KernelSummary(
+        name=kernel.name,
+        path=card.path,
+        passes=card.passes,
+        flops=card.flops,
+        bytes=card.bytes,
+        im2col_bytes_avoided=card.im2col_bytes,
+        gemm=tuple(Extents(*v.extents) for v in op.phases) if isinstance(op, Gemm) else (),
+        schedules=op.schedules if isinstance(op, Gemm) else loops,
+        parameters=tuple(Argument(p.pointer, p.dtype, p.written, v.name) for p, v in zip(kernel.parameters, values)),
+    )
+
+
+def _input(graph: Graph, v: Value) -> BufferSummary:
+    return BufferSummary(v.name, str(v.type), v.type.nbytes, graph.role(v))
+
+
+def _result(graph: Graph, v: Value) -> BufferSummary:
+    place = graph.placements.get(v.name)
+    size, kind = v.type.nbytes, str(v.type)
+    if v in graph.outputs or place is None:
+        return BufferSummary(v.name, kind, size, "output")
+    if place.inside is not None:
+        return BufferSummary(v.name, kind, size, "update", inside=place.inside)
+    return BufferSummary(v.name, kind, size, "intermediate", arena_offset=place.offset)
+
+
+def _tile(s: GemmSchedule | LoopSchedule) -> str:
+    lanes = [f"{s.width} {s.lanes}"] if s.lanes else ["scalar"]
+    sides = [s.m_tile, s.n_tile] if isinstance(s, GemmSchedule) else []
+    return " x ".join([*(f"{size} {axis}".strip() for axis, size in sides), *lanes])
+
+
+def count(x: float) -> str:
+    """Three digits and an SI prefix, a unit to follow: 15052800 -> `15.1 M`, 260 -> `260 `."""
+    for prefix in ("", "k", "M", "G"):
+        if x < 999.5:
+            return f"{x:.3g} {prefix}"
+        x /= 1000
+    return f"{x:.3g} T"

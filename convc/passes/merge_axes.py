@@ -1,0 +1,81 @@
+"""Loops that walk memory in one line become one loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from convc.ir.core import Graph, Node
+from convc.ir.index import Axis, Index, IndexLike
+from convc.ir.kernels import Loops
+from convc.ir.loop_nest import LoopNest, Map, Reduce, Stage
+from convc.ir.scalar import Load, Store, substitute_axes
+from convc.ir.types import Rows
+from convc.passes.compose import kernel_loads
+from convc.passes.registry import register_pass
+
+
+@register_pass
+def merge_axes(graph: Graph) -> Graph:
+    """loops: for(k:120, c:400) store 0[k, c] = ... -> loops: for(kc:48000) store 0[kc / 400, kc % 400] = ...
+
+    Fires for neighbouring outer axes where the offset of every access is linear in the merged one: the
+    division cancels in the address. Batch rows, whose number is only known at run time, stay apart.
+    """
+    return graph.with_nodes(_merged(n) if isinstance(n.op, Loops) else n for n in graph.nodes)
+
+
+def _merged(node: Node) -> Node:
+    assert isinstance(node.op, Loops)
+    nest = node.op.nest
+    at = 0
+    while at + 1 < len(nest.axes):
+        candidate = _merge(nest, at)
+        if candidate is None or not _linear(node, candidate, candidate.axes[at]):
+            at += 1
+        else:
+            nest = candidate
+    if nest is node.op.nest:
+        return node
+    return replace(node, op=replace(node.op, nest=nest), passes=node.made_by("merge_axes"))
+
+
+def _merge(nest: LoopNest, at: int) -> LoopNest | None:
+    """The nest with outer axes `at` and `at + 1` as one, or None for batch rows."""
+    outer, inner = nest.axes[at : at + 2]
+    if isinstance(outer.extent, Rows) or isinstance(inner.extent, Rows):
+        return None
+    extent = int(inner.extent)
+    merged = Axis(outer.name + inner.name, int(outer.extent) * extent)
+    values: Mapping[Axis, IndexLike] = {outer: Index.of(merged) // extent, inner: Index.of(merged) % extent}
+    axes = (*nest.axes[:at], merged, *nest.axes[at + 2 :])
+    taken = [a.name for a in (*axes, *(a for s in nest.stages for a in s.axes))]
+    if taken.count(merged.name) > 1:
+        return None
+    return LoopNest(axes, tuple(_stage(s, values) for s in nest.stages))
+
+
+def _stage(stage: Stage, values: Mapping[Axis, IndexLike]) -> Stage:
+    if isinstance(stage, Reduce):
+        return replace(stage, values=tuple(substitute_axes(v, values) for v in stage.values))
+    stores = (
+        Store(s.output, tuple(c.substitute(values) for c in s.coords), substitute_axes(s.value, values))
+        for s in stage.stores
+    )
+    return Map(stage.axes, tuple(stores))
+
+
+def _linear(node: Node, nest: LoopNest, axis: Axis) -> bool:
+    """Whether every access's offset is a multiple of the axis plus what does not depend on it, and no guard does."""
+    op = Loops(nest, results=tuple(v.type for v in node.outputs))
+    found: list[Load] = kernel_loads(op)
+    if any(axis in g.index.axes() for e in found for g in e.guards):
+        return False
+    offsets = [node.inputs[e.operand].type.offset(e.coords) for e in found]
+    offsets += [node.outputs[s.output].type.offset(s.coords) for s in nest.stores]
+    inside = all(
+        c.within(0, int(extent)) or axis not in c.axes()
+        for e in found
+        for c, extent in zip(e.coords, node.inputs[e.operand].type.shape)
+    )
+    return inside and all(o.coefficient(axis) is not None for o in offsets)

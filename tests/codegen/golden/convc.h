@@ -1,0 +1,166 @@
+/* convc: vector types and functions that the kernels of this program use. */
+#ifndef CONVC_H
+#define CONVC_H
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define UNROLL _Pragma("GCC unroll 64")
+#define INLINE static inline __attribute__((always_inline, unused))
+
+/* Floor division and its remainder, for dividends that may be negative; by > 0. */
+INLINE long floor_div(long a, long by) { return a / by - (a % by < 0); }
+INLINE long floor_mod(long a, long by) { return a % by + (a % by < 0 ? by : 0); }
+
+/* What one run of the program is called with. */
+typedef struct {
+    void *const *inputs;   /* one pointer for each data input, row-major */
+        void *const *outputs;  /* one pointer for each output, row-major */
+            void *const *stores;   /* parameters and state: one pointer for each */
+                const float *scalars;  /* learning rate and the like */
+                    char *arena;           /* all intermediates */
+                        int64_t rows;          /* n: the batch rows of this run */
+                        } convc_call;
+
+INLINE float f32x1_max(float a, float b) { return b > a || b != b ? b : a; }
+INLINE float f32x1_min(float a, float b) { return b < a || b != b ? b : a; }
+INLINE float f32x1_exp(float x) { return expf(x); }
+INLINE float f32x1_log(float x) { return logf(x); }
+INLINE float f32x1_expm1(float x) { return expm1f(x); }
+INLINE float f32x1_tanh(float x) { return tanhf(x); }
+INLINE float f32x1_sqrt(float x) { return sqrtf(x); }
+INLINE float f32x1_abs(float x) { return fabsf(x); }
+INLINE float f32x1_splat(float x) { return x; }
+
+/* 16 lanes of f32. */
+typedef float f32x16 __attribute__((vector_size(64)));
+typedef float f32x16_unaligned __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t i32x16 __attribute__((vector_size(64)));
+typedef int32_t i32x16_unaligned __attribute__((vector_size(64), aligned(4), may_alias));
+
+INLINE f32x16 f32x16_splat(float x) { return (f32x16){} + x; }
+INLINE f32x16 f32x16_load(const float *p) { return *(const f32x16_unaligned *)p; }
+INLINE f32x16 f32x16_load_i32(const int32_t *p)
+{
+    return __builtin_convertvector(*(const i32x16_unaligned *)p, f32x16);
+}
+INLINE void f32x16_store(float *p, f32x16 x) { *(f32x16_unaligned *)p = x; }
+INLINE void f32x16_store_i32(int32_t *p, f32x16 x)
+{
+    *(i32x16_unaligned *)p = __builtin_convertvector(x, i32x16);
+}
+INLINE f32x16 f32x16_select(i32x16 mask, f32x16 a, f32x16 b)
+{
+    return (f32x16)((mask & (i32x16)a) | (~mask & (i32x16)b));
+}
+/* The first `count` lanes of x, zeros behind. */
+INLINE f32x16 f32x16_first(f32x16 x, long count)
+{
+    const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return (f32x16)((i32x16)x & (lane < (int32_t)count));
+}
+INLINE f32x16 f32x16_max(f32x16 a, f32x16 b)
+{
+    return f32x16_select((b > a) | (b != b), b, a);
+}
+INLINE f32x16 f32x16_min(f32x16 a, f32x16 b)
+{
+    return f32x16_select((b < a) | (b != b), b, a);
+}
+INLINE f32x16 f32x16_abs(f32x16 x)
+{
+    return (f32x16)((i32x16)x & 0x7fffffff);
+}
+INLINE f32x16 f32x16_sqrt(f32x16 x)
+{
+    for (int i = 0; i < 16; ++i) x[i] = sqrtf(x[i]);
+    return x;
+}
+INLINE f32x16 f32x16_expm1(f32x16 x)
+{
+    for (int i = 0; i < 16; ++i) x[i] = expm1f(x[i]);
+    return x;
+}
+
+/* e^x = 2^k * e^r with |r| <= log(2)/2; e^r by its Taylor polynomial of degree 7, remainder below 1e-8. */
+INLINE f32x16 f32x16_exp(f32x16 x)
+{
+    const f32x16 shift = f32x16_splat(12582912.0f); /* 1.5 * 2^23: adding it rounds */
+        const f32x16 in = f32x16_min(f32x16_max(x, f32x16_splat(-87.3f)), f32x16_splat(88.72283f));
+    const f32x16 k = (in * 1.44269504f + shift) - shift;
+    const f32x16 r = (in - k * 0.693359375f) - k * -2.12194440e-4f;
+    f32x16 y = f32x16_splat(1.0f / 5040);
+    y = y * r + 1.0f / 720;
+    y = y * r + 1.0f / 120;
+    y = y * r + 1.0f / 24;
+    y = y * r + 1.0f / 6;
+    y = y * r + 0.5f;
+    y = y * r + 1.0f;
+    y = y * r + 1.0f;
+    const i32x16 half = __builtin_convertvector(k, i32x16) >> 1; /* 2^k in two steps: k may be 128 */
+        const i32x16 rest = __builtin_convertvector(k, i32x16) - half;
+    y = y * (f32x16)((half + 127) << 23) * (f32x16)((rest + 127) << 23);
+    y = f32x16_select(x > 88.72283f, f32x16_splat(INFINITY), y);
+    y = f32x16_select(x < -87.3f, f32x16_splat(0.0f), y);
+    return f32x16_select(x != x, x, y);
+}
+
+/* log(x) = k*log(2) + log(m), m in [sqrt(1/2), sqrt(2)); log(m) = 2*atanh(s), s = (m-1)/(m+1). */
+INLINE f32x16 f32x16_log(f32x16 x)
+{
+    const i32x16 tiny = x < 1.17549435e-38f; /* subnormal: scaled by 2^23 first */
+        const i32x16 bits = (i32x16)f32x16_select(tiny, x * 8388608.0f, x);
+    const i32x16 k = (bits - 0x3f3504f3) >> 23;
+    const f32x16 m = (f32x16)(bits - (k << 23));
+    const f32x16 f = m - 1.0f;
+    const f32x16 s = f / (m + 1.0f);
+    const f32x16 z = s * s;
+    f32x16 p = f32x16_splat(2.0f / 9);
+    p = p * z + 2.0f / 7;
+    p = p * z + 2.0f / 5;
+    p = p * z + 2.0f / 3;
+    const f32x16 e = __builtin_convertvector(k - (tiny & 23), f32x16);
+    f32x16 y = e * 0.693359375f + (e * -2.12194440e-4f + (s * z * p + s * 2.0f));
+    y = f32x16_select(x == 0.0f, f32x16_splat(-INFINITY), y);
+    y = f32x16_select(x == INFINITY, x, y);
+    return f32x16_select((x < 0.0f) | (x != x), f32x16_splat(NAN), y);
+}
+
+/* tanh(x) = 1 - 2 / (e^2x + 1); near 0, where that cancels, its Taylor polynomial. */
+INLINE f32x16 f32x16_tanh(f32x16 x)
+{
+    const f32x16 a = f32x16_abs(x);
+    const f32x16 z = x * x;
+    f32x16 p = f32x16_splat(-929569.0f / 638512875);
+    p = p * z + 21844.0f / 6081075;
+    p = p * z - 1382.0f / 155925;
+    p = p * z + 62.0f / 2835;
+    p = p * z - 17.0f / 315;
+    p = p * z + 2.0f / 15;
+    p = p * z - 1.0f / 3;
+    const f32x16 near = x + x * z * p;
+    f32x16 far = 1.0f - 2.0f / (f32x16_exp(a + a) + 1.0f);
+    far = f32x16_select(x < 0.0f, -far, far);
+    return f32x16_select(a < 0.5f, near, far);
+}
+
+/* The sum of all lanes: each step joins every lane with one half as far away as the step before. */
+INLINE float f32x16_sum_lanes(f32x16 x)
+{
+    x = x + __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    x = x + __builtin_shufflevector(x, x, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3);
+    x = x + __builtin_shufflevector(x, x, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1);
+    x = x + __builtin_shufflevector(x, x, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0);
+    return x[0];
+}
+
+/* The max of all lanes: each step joins every lane with one half as far away as the step before. */
+INLINE float f32x16_max_lanes(f32x16 x)
+{
+    x = f32x16_max(x, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    x = f32x16_max(x, __builtin_shufflevector(x, x, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3));
+    x = f32x16_max(x, __builtin_shufflevector(x, x, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1));
+    x = f32x16_max(x, __builtin_shufflevector(x, x, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0));
+    return x[0];
+}
+#endif
