@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from convc.codegen.card import Card, card_for
@@ -10,12 +10,13 @@ from convc.codegen.env import render
 from convc.codegen.gemm import GemmPlan, plan_gemm
 from convc.codegen.names import comment, identifier, unique
 from convc.codegen.nest import NestPlan, plan_nest
+from convc.codegen.storage import Place, barriers, storage
 from convc.codegen.terms import Placed
 from convc.errors import IRError
 from convc.ir.core import Graph, Node, Value
 from convc.ir.kernels import Gemm, Loops
 
-C_TYPES = {"f32": "float", "i32": "int32_t"}
+DTYPES = ("f32", "i32")
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,16 @@ class Parameter:
     pointer: str
     dtype: str
     written: bool
-    place: str
+    place: Place
     alone: bool
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel of a program. `source` is its text in the target's language, its card on top."""
+    """One kernel of a program. `source` is its text in the target's language, its card on top.
+
+    `waits`: all threads must have finished the kernels before it.
+    """
 
     name: str
     node: Node
@@ -43,6 +47,7 @@ class Kernel:
     phases: tuple[GemmPlan, ...] = ()
     plan: NestPlan | None = None
     source: str = ""
+    waits: bool = False
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -72,17 +77,16 @@ class Source:
 def emit_c(graph: Graph) -> Source:
     """The graph's C source. It must be lowered, scheduled and planned; f32 and i32 tensors only."""
     for v in graph.values():
-        if v.type.dtype not in C_TYPES:
+        if v.type.dtype not in DTYPES:
             raise IRError(f"target cpu computes in f32 with i32 labels and indices, but %{v.name} is {v.type}")
     places = storage(graph)
     names = unique(kernel_name(n) for n in graph.nodes)
     kernels = tuple(_kernel(graph, n, name, places) for n, name in zip(graph.nodes, names))
-    shared = {"c_types": C_TYPES, "infinity": inf}
+    shared = {"infinity": inf}
     kernels = tuple(
-        Kernel(k.name, k.node, k.parameters, k.card, k.phases, k.plan,
-               render("c/gemm.c.j2" if k.phases else "c/loops.c.j2", kernel=k, **shared))
-        for k in kernels
-    )  # fmt: skip
+        replace(k, waits=wait, source=render("c/gemm.c.j2" if k.phases else "c/loops.c.j2", kernel=k, **shared))
+        for k, wait in zip(kernels, barriers(graph, places))
+    )
     widths = sorted({w for k in kernels for w in k.widths} - {1})
     halves = {w: [w >> i for i in range(1, w.bit_length())] for w in widths}
     rotations = {w: {h: ", ".join(str((i + h) % w) for i in range(w)) for h in halves[w]} for w in widths}
@@ -108,39 +112,15 @@ def kernel_name(node: Node) -> str:
     return identifier("_".join(p for p in parts if p), "kernel")
 
 
-def storage(graph: Graph) -> dict[Value, tuple[str, str]]:
-    """For each value (which buffer, the C-like place): data inputs, outputs, scalars, stores and the arena."""
-    places: dict[Value, tuple[str, str]] = {}
-    stores = graph.inputs_of("parameter", "state", "constant")
-    for i, v in enumerate(graph.inputs_of("data")):
-        places[v] = (f"input {i}", f"call->inputs[{i}]")
-    for i, v in enumerate(graph.inputs_of("scalar")):
-        places[v] = (f"scalar {i}", f"(call->scalars + {i})")
-    for i, v in enumerate(stores):
-        places[v] = (f"store {v.name}", f"call->stores[{i}]")
-    number = {v.name: i for i, v in enumerate(stores)}
-    for v in (v for n in graph.nodes for v in n.outputs):
-        place = graph.placements.get(v.name)
-        if v in graph.outputs:
-            places[v] = (f"output {v.name}", f"call->outputs[{graph.outputs.index(v)}]")
-        elif place is None:
-            raise IRError(f"%{v.name} has no place in memory; run the pass plan_memory first")
-        elif place.inside is not None:
-            places[v] = (f"store {place.inside}", f"call->stores[{number[place.inside]}]")
-        else:
-            places[v] = (f"arena {place.offset}", f"(call->arena + {place.offset})")
-    return places
-
-
-def _kernel(graph: Graph, node: Node, name: str, places: dict[Value, tuple[str, str]]) -> Kernel:
+def _kernel(graph: Graph, node: Node, name: str, places: dict[Value, Place]) -> Kernel:
     values = (*node.inputs, *node.outputs)
     hints = [f"{identifier(v.name, 't')}_ptr" for v in node.inputs] + [
         f"{identifier(v.name, 't')}_ptr" for v in node.outputs
     ]
     pointers = unique(hints)
-    where = [places[v][0] for v in values]
+    where = [places[v] for v in values]
     parameters = tuple(
-        Parameter(p, v.type.dtype, i >= len(node.inputs), places[v][1], where.count(where[i]) == 1)
+        Parameter(p, v.type.dtype, i >= len(node.inputs), places[v], where.count(where[i]) == 1)
         for i, (p, v) in enumerate(zip(pointers, values))
     )
     placed = [Placed(p, v.type) for p, v in zip(pointers, values)]

@@ -81,6 +81,7 @@ def _pays(value: Scalar, v: Value, reader: Node, readers: int) -> bool:
 def _allowed(value: Scalar, v: Value, reader: Node) -> bool:
     """A GEMM's factors stay plain gathers; a guarded load can only become another guarded load."""
     op = reader.op
+    assert isinstance(op, KernelOp)
     if isinstance(op, Gemm) and not isinstance(value, Load):
         factors = [e for view in op.phases for f in (view.a, view.b) for e in loads(f)]
         if any(reader.inputs[e.operand] is v for e in factors):

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from convc.ir.core import Graph, Node, Placement, Value, fresh_builder
+from convc.ir.core import Builder, Graph, Node, Placement, Value, fresh_builder
 from convc.ir.kernels import Loops
 from convc.ir.ops.shape import Relayout
+from convc.ir.types import TensorType
 from convc.passes.compose import kernel_loads
 from convc.passes.registry import register_pass
+from convc.passes.schedule import schedule
 
 ALIGNMENT = 64
 
@@ -21,7 +23,7 @@ ALIGNMENT = 64
 @register_pass
 def plan_memory(graph: Graph) -> Graph:
     """%a: f32[...] -> place %a at arena + offset; update %w = %a -> place %a inside %w"""
-    graph = _copied_updates(graph)
+    graph = _copied_results(graph)
     places: dict[str, Placement] = {v.name: Placement(inside=name) for name, v in graph.updates.items()}
     live = [x for x in intervals(graph) if x.value.name not in places]
     offsets = greedy_by_size(live)
@@ -77,17 +79,40 @@ def unplanned_bytes(graph: Graph) -> int:
     return sum(aligned(v.type.nbytes) for n in graph.nodes for v in n.outputs if v not in graph.outputs)
 
 
-def _copied_updates(graph: Graph) -> Graph:
-    """The graph with a copy at its end for each update that cannot be made in place."""
-    b = fresh_builder(graph, "plan_memory")
-    updates: dict[str, Value] = {}
+def _copied_results(graph: Graph) -> Graph:
+    """The graph with copies for results that need memory of their own.
+
+    That is an update which cannot be made in place, and an output that is an input or is returned twice. What
+    is an input's old value is copied at the start, before an update can overwrite it; all else at the end.
+    """
+    early, late = fresh_builder(graph, "plan_memory"), fresh_builder(graph, "plan_memory")
     inputs = {v.name: v for v in graph.inputs}
+
+    def copy(b: Builder, v: Value, wanted: TensorType, name: str) -> Value:
+        return b(Relayout(result=wanted), v, name=name)
+
+    outputs: list[Value] = []
+    for v in graph.outputs:
+        if v in graph.inputs:
+            outputs.append(copy(early, v, v.type, f"{v.name}.returned"))
+        else:
+            again = v in outputs or v in graph.updates.values()
+            outputs.append(copy(late, v, v.type, f"{v.name}.returned.again") if again else v)
+    updates: dict[str, Value] = {}
     for name, v in graph.updates.items():
+        if v in graph.inputs:
+            v = copy(early, v, v.type, f"{name}.old")
         if v in updates.values() or not _in_place(graph, inputs[name], v):
-            v = b(Relayout(result=inputs[name].type), v, name=f"{name}.copied")
+            v = copy(late, v, inputs[name].type, f"{name}.copied")
         updates[name] = v
+    nodes = (*_kernels(early, graph), *graph.nodes, *_kernels(late, graph))
+    return replace(graph, nodes=nodes, outputs=tuple(outputs), updates=updates)
+
+
+def _kernels(b: Builder, graph: Graph) -> tuple[Node, ...]:
+    """The builder's nodes, lowered and scheduled."""
     lowered = [replace(n, op=n.op.lower([v.type for v in n.inputs], [v.type for v in n.outputs])) for n in b.nodes]
-    return replace(graph, nodes=(*graph.nodes, *lowered), updates=updates)
+    return schedule(replace(graph, nodes=tuple(lowered))).nodes
 
 
 def _in_place(graph: Graph, old: Value, new: Value) -> bool:

@@ -211,7 +211,8 @@ void relayout_f32_2(const float *restrict t2_ptr, float *restrict t2_rows_ptr, c
 }
 
 /* case: 3 kernels, 64512 bytes of intermediates in one arena.
- * Every thread runs this function; a barrier stands between two kernels.
+ * Every thread runs this function; a barrier stands where a kernel needs what another
+ * has written, or overwrites what another has read.
  */
 void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, const long rows,
         const long thread, const long threads);
@@ -231,8 +232,8 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
         (float *)call->inputs[0],
             (float *)(call->arena + 40320),
                 rows, thread, threads);
-    barrier();
 
+    barrier();
     /* conv1_fprop_bias_relu_f32_3x9x16: %2 */
     conv1_fprop_bias_relu_f32_3x9x16(
         (float *)(call->arena + 40320),
@@ -240,8 +241,8 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                 (float *)call->stores[1],
                     (float *)(call->arena + 0),
                         rows, thread, threads);
-    barrier();
 
+    barrier();
     /* relayout_f32_2: %2_rows */
     relayout_f32_2(
         (float *)(call->arena + 0),

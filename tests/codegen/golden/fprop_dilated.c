@@ -199,7 +199,8 @@ void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, c
 }
 
 /* case: 3 kernels, 12992 bytes of intermediates in one arena.
- * Every thread runs this function; a barrier stands between two kernels.
+ * Every thread runs this function; a barrier stands where a kernel needs what another
+ * has written, or overwrites what another has read.
  */
 void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, const long rows,
         const long thread, const long threads);
@@ -218,16 +219,16 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
         (float *)call->inputs[0],
             (float *)(call->arena + 7808),
                 rows, thread, threads);
-    barrier();
 
+    barrier();
     /* conv1_fprop_f32_3x9x4: %0 */
     conv1_fprop_f32_3x9x4(
         (float *)(call->arena + 7808),
             (float *)call->stores[0],
                 (float *)(call->arena + 0),
                     rows, thread, threads);
-    barrier();
 
+    barrier();
     /* relayout_f32_2: %0_rows */
     relayout_f32_2(
         (float *)(call->arena + 0),

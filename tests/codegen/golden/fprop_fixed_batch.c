@@ -105,7 +105,8 @@ void conv1_fprop_f32_4x6x8(const float *restrict x_ptr, const float *restrict w_
 }
 
 /* case: 1 kernels, 0 bytes of intermediates in one arena.
- * Every thread runs this function; a barrier stands between two kernels.
+ * Every thread runs this function; a barrier stands where a kernel needs what another
+ * has written, or overwrites what another has read.
  */
 void conv1_fprop_f32_4x6x8(const float *restrict x_ptr, const float *restrict w_ptr, float *restrict t0_ptr,
         const long rows, const long thread, const long threads);

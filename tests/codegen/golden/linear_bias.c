@@ -175,7 +175,8 @@ void relayout_f32_2(const float *restrict t1_ptr, float *restrict t1_rows_ptr, c
 }
 
 /* case: 3 kernels, 5120 bytes of intermediates in one arena.
- * Every thread runs this function; a barrier stands between two kernels.
+ * Every thread runs this function; a barrier stands where a kernel needs what another
+ * has written, or overwrites what another has read.
  */
 void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, const long rows,
         const long thread, const long threads);
@@ -195,8 +196,8 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
         (float *)call->inputs[0],
             (float *)(call->arena + 0),
                 rows, thread, threads);
-    barrier();
 
+    barrier();
     /* fc1_fprop_bias_f32_7x2x16: %1 */
     fc1_fprop_bias_f32_7x2x16(
         (float *)(call->arena + 0),
@@ -204,8 +205,8 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                 (float *)call->stores[1],
                     (float *)(call->arena + 4224),
                         rows, thread, threads);
-    barrier();
 
+    barrier();
     /* relayout_f32_2: %1_rows */
     relayout_f32_2(
         (float *)(call->arena + 4224),

@@ -556,7 +556,8 @@ void w_sgd_momentum_f32(const float *w_ptr, const float *restrict t11_ptr, const
 }
 
 /* case: 10 kernels, 24576 bytes of intermediates in one arena.
- * Every thread runs this function; a barrier stands between two kernels.
+ * Every thread runs this function; a barrier stands where a kernel needs what another
+ * has written, or overwrites what another has read.
  */
 void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, const long rows,
         const long thread, const long threads);
@@ -592,45 +593,43 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
         (float *)call->inputs[0],
             (float *)(call->arena + 0),
                 rows, thread, threads);
-    barrier();
 
     /* relayout_i32: %labels_blocked */
     relayout_i32(
         (int32_t *)call->inputs[1],
             (int32_t *)(call->arena + 16896),
                 rows, thread, threads);
-    barrier();
 
+    barrier();
     /* conv1_fprop_relu_f32_3x4x16: %1 */
     conv1_fprop_relu_f32_3x4x16(
         (float *)(call->arena + 0),
             (float *)call->stores[0],
                 (float *)(call->arena + 9216),
                     rows, thread, threads);
-    barrier();
 
+    barrier();
     /* pool1_max_pool_f32: %2, %2_saved */
     pool1_max_pool_f32(
         (float *)(call->arena + 9216),
             (float *)(call->arena + 15360),
                 (int32_t *)(call->arena + 21504),
                     rows, thread, threads);
-    barrier();
 
+    barrier();
     /* loss_cross_entropy_f32: %4 */
     loss_cross_entropy_f32(
         (int32_t *)(call->arena + 16896),
             (float *)(call->arena + 15360),
                 (float *)(call->arena + 17024),
                     rows, thread, threads);
-    barrier();
 
+    barrier();
     /* loss_sum_f32: %loss */
     loss_sum_f32(
         (float *)(call->arena + 17024),
             (float *)call->outputs[0],
                 rows, thread, threads);
-    barrier();
 
     /* loss_cross_entropy_grad_f32: %6 */
     loss_cross_entropy_grad_f32(
@@ -638,8 +637,8 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
             (float *)(call->arena + 15360),
                 (float *)(call->arena + 23040),
                     rows, thread, threads);
-    barrier();
 
+    barrier();
     /* pool1_max_pool_grad_relu_grad_f32: %9 */
     pool1_max_pool_grad_relu_grad_f32(
         (int32_t *)(call->arena + 21504),
@@ -647,16 +646,16 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                 (float *)(call->arena + 23040),
                     (float *)(call->arena + 15360),
                         rows, thread, threads);
-    barrier();
 
+    barrier();
     /* conv1_wgrad_f32_3x3x16: %11 */
     conv1_wgrad_f32_3x3x16(
         (float *)(call->arena + 15360),
             (float *)(call->arena + 0),
                 (float *)(call->arena + 9216),
                     rows, thread, threads);
-    barrier();
 
+    barrier();
     /* w_sgd_momentum_f32: %w.new, %w.velocity.new */
     w_sgd_momentum_f32(
         (float *)call->stores[0],

@@ -200,7 +200,8 @@ void conv1_wgrad_f32_5x3x16(const float *restrict dy_blocked_ptr, const float *r
 }
 
 /* case: 3 kernels, 50176 bytes of intermediates in one arena.
- * Every thread runs this function; a barrier stands between two kernels.
+ * Every thread runs this function; a barrier stands where a kernel needs what another
+ * has written, or overwrites what another has read.
  */
 void relayout_f32(const float *restrict dy_ptr, float *restrict dy_blocked_ptr, const long rows,
         const long thread, const long threads);
@@ -219,15 +220,14 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
         (float *)call->inputs[0],
             (float *)(call->arena + 0),
                 rows, thread, threads);
-    barrier();
 
     /* relayout_f32_2: %x_blocked */
     relayout_f32_2(
         (float *)call->inputs[1],
             (float *)(call->arena + 31360),
                 rows, thread, threads);
-    barrier();
 
+    barrier();
     /* conv1_wgrad_f32_5x3x16: %0 */
     conv1_wgrad_f32_5x3x16(
         (float *)(call->arena + 0),

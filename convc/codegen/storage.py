@@ -1,0 +1,73 @@
+"""Where every value of a planned graph lies, and which kernels must wait for which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from convc.errors import IRError
+from convc.ir.core import Graph, Value
+
+Kind = Literal["input", "output", "store", "scalar", "arena"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Bytes start to end of one buffer: an input, output, store or scalar by number, or the arena."""
+
+    kind: Kind
+    number: int
+    start: int
+    end: int
+
+    def overlaps(self, other: Place) -> bool:
+        same = self.kind == other.kind and self.number == other.number
+        return same and self.start < other.end and other.start < self.end
+
+
+def storage(graph: Graph) -> dict[Value, Place]:
+    """The place of every value; raises IRError where a result of a node has none."""
+    places: dict[Value, Place] = {}
+
+    def number(kind: Kind, values: Iterable[Value]) -> None:
+        for i, v in enumerate(values):
+            places[v] = Place(kind, i, 0, v.type.nbytes)
+
+    stores = graph.inputs_of("parameter", "state", "constant")
+    number("input", graph.inputs_of("data"))
+    number("scalar", graph.inputs_of("scalar"))
+    number("store", stores)
+    number("output", graph.outputs)
+    by_name = {v.name: places[v] for v in stores}
+    for v in (v for n in graph.nodes for v in n.outputs if v not in graph.outputs):
+        planned = graph.placements.get(v.name)
+        if planned is None:
+            raise IRError(f"%{v.name} has no place in memory; run the pass plan_memory first")
+        arena = Place("arena", 0, planned.offset, planned.offset + v.type.nbytes)
+        places[v] = arena if planned.inside is None else by_name[planned.inside]
+    return places
+
+
+def barriers(graph: Graph, places: dict[Value, Place]) -> tuple[bool, ...]:
+    """For each kernel, whether all threads must have finished the ones before it.
+
+    They must where it reads what one of them writes, or writes what one of them reads or writes; kernels
+    since the last barrier count. Whatever its threads do, a kernel never waits for itself.
+    """
+    needed: list[bool] = []
+    reads: list[Place] = []
+    writes: list[Place] = []
+    for node in graph.nodes:
+        r, w = [places[v] for v in node.inputs], [places[v] for v in node.outputs]
+        wait = _touch(r, writes) or _touch(w, writes) or _touch(w, reads)
+        if wait:
+            reads, writes = [], []
+        reads += r
+        writes += w
+        needed.append(wait)
+    return tuple(needed)
+
+
+def _touch(some: Sequence[Place], others: Sequence[Place]) -> bool:
+    return any(a.overlaps(b) for a in some for b in others)
