@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from convc.errors import IRError
 from convc.ir.core import RESULT, Array, Op
 from convc.ir.gemm_view import GemmView
-from convc.ir.loop_nest import LoopNest
+from convc.ir.index import Index
+from convc.ir.loop_nest import LoopNest, Reduce
+from convc.ir.scalar import Scalar, Store, loads
 from convc.ir.types import TensorType
 
 
@@ -50,7 +53,28 @@ class KernelOp(Op):
         return self.title or self.name
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        for load, place in self.accesses():
+            tensors, what = (inputs, "reads $") if load else (self.results, "stores ")
+            if place[0] >= len(tensors):
+                raise IRError(f"{self.label} {what}{place[0]}, but there are only {len(tensors)}")
+            if len(place[1]) != tensors[place[0]].rank:
+                raise IRError(
+                    f"{self.label} {what}{place[0]} at {len(place[1])} coordinates, but it is {tensors[place[0]]}"
+                )
         return self.results
+
+    def accesses(self) -> Iterator[tuple[bool, tuple[int, tuple[Index, ...]]]]:
+        """(is it a load, (operand or output number, coordinates)) of every load and store."""
+        for e in self.roots():
+            yield from ((True, (x.operand, x.coords)) for x in loads(e))
+        yield from ((False, (s.output, s.coords)) for s in self.stores())
+
+    def roots(self) -> Iterator[Scalar]:
+        """Every scalar expression of the kernel."""
+        yield from (s.value for s in self.stores())
+
+    def stores(self) -> Iterator[Store]:
+        yield from ()
 
     def execute(self, arrays: Sequence[Array], rows: int) -> tuple[Array, ...]:
         dtype = np.result_type(np.float64, *[a.dtype for a in arrays])
@@ -77,6 +101,13 @@ class Gemm(KernelOp, name="gemm"):
         for view in self.phases:
             view.execute(arrays, rows, outputs)
 
+    def stores(self) -> Iterator[Store]:
+        yield from (s for view in self.phases for s in view.stores)
+
+    def roots(self) -> Iterator[Scalar]:
+        yield from super().roots()
+        yield from (e for view in self.phases for e in (view.a, view.b))
+
     @property
     def flops(self) -> int:
         return sum(v.flops for v in self.phases)
@@ -91,6 +122,13 @@ class Loops(KernelOp, name="loops"):
 
     def fill(self, arrays: Sequence[Array], rows: int, outputs: Sequence[Array]) -> None:
         self.nest.execute(arrays, rows, outputs)
+
+    def stores(self) -> Iterator[Store]:
+        yield from self.nest.stores
+
+    def roots(self) -> Iterator[Scalar]:
+        yield from super().roots()
+        yield from (e for s in self.nest.stages if isinstance(s, Reduce) for e in s.values)
 
     @property
     def flops(self) -> int:

@@ -45,9 +45,9 @@ def _layout(c: Cursor, rank: int) -> Layout:
         raise c.expected("a layout such as 0123 or 0123.0x16", "after '|'")
     order = tuple(map(int, found[1]))
     if found[2] is None:
-        return Layout(order)
+        return c.attempt(at, Layout, order)
     blocked, width = int(found[2]), int(found[3])
     if blocked >= rank or width < 1:
         rule = f"a layout blocks one of the {rank} axes by at least 1, not axis {blocked} by {width}"
         raise c.error(f"{rule}; name another axis or width", at)
-    return Layout(order, blocked, width)
+    return c.attempt(at, Layout, order, blocked, width)

@@ -47,6 +47,12 @@ class Layout:
     blocked: int | None = None
     width: int = 1
 
+    def __post_init__(self) -> None:
+        if sorted(self.order) != list(range(len(self.order))):
+            raise IRError(f"a layout must name each axis once, but it is {list(self.order)}")
+        if self.width < 1 or (self.blocked is not None and self.blocked not in self.order):
+            raise IRError(f"a layout blocks one of its axes by at least 1, not axis {self.blocked} by {self.width}")
+
     def __str__(self) -> str:
         text = "".join(map(str, self.order))
         return text if self.blocked is None else f"{text}.{self.blocked}x{self.width}"
@@ -96,8 +102,8 @@ class TensorType:
                 raise IRError(f"an extent must be at least 1, but axis {i} of {self} is {int(extent)}")
             if isinstance(extent, Rows) and i != 0:
                 raise IRError(f"only axis 0 can be batch rows, but axis {i} of {self} is {extent}")
-        if self.layout is not None and sorted(self.layout.order) != list(range(len(self.shape))):
-            raise IRError(f"layout {self.layout} does not order the {len(self.shape)} axes of {self.dtype}")
+        if self.layout is not None and len(self.layout.order) != len(self.shape):
+            raise IRError(f"layout {self.layout} orders {len(self.layout.order)} axes, but there are {len(self.shape)}")
 
     @property
     def rank(self) -> int:

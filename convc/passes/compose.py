@@ -12,7 +12,7 @@ from convc.ir.gemm_view import GemmView
 from convc.ir.index import Index
 from convc.ir.kernels import Gemm, KernelOp, Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce, Stage
-from convc.ir.scalar import Load, Scalar, Store, rewrite
+from convc.ir.scalar import Load, Scalar, Store, loads, rewrite
 
 Change = Callable[[Scalar], Scalar]
 
@@ -46,15 +46,7 @@ def map_kernel(op: KernelOp, change: Change) -> KernelOp:
 
 def kernel_loads(op: KernelOp) -> list[Load]:
     """Every load of the kernel, in every expression."""
-    found: list[Load] = []
-
-    def note(e: Scalar) -> Scalar:
-        if isinstance(e, Load):
-            found.append(e)
-        return e
-
-    map_kernel(op, note)
-    return found
+    return [e for root in op.roots() for e in loads(root)]
 
 
 def renumber(numbers: Sequence[int]) -> Change:

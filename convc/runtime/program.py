@@ -16,6 +16,7 @@ from convc.ir.ops.loss import Labelled
 from convc.ir.types import DTYPES
 from convc.passes.pipeline import Trace
 from convc.runtime.cpu import CpuExecutable
+from convc.runtime.program_report import ProgramReport
 from convc.runtime.store import KINDS, ParameterStore
 
 Array = npt.NDArray[Any]
@@ -62,6 +63,10 @@ class Program:
             if k.name.startswith(prefix):
                 return k
         raise RunError(f"no kernel starts with '{prefix}'; there are {', '.join(k.name for k in self.kernels)}")
+
+    def report(self) -> ProgramReport:
+        """Kernels, memory and IR: `print(program.report())`, or `program.report().save("report.html")`."""
+        return ProgramReport(self.trace, self.executable.source)
 
     def __call__(self, *inputs: Any, out: Any = None, **named: Any) -> Any:
         scalars = [self._scalar(v, named) for v in self._scalars]
@@ -122,8 +127,9 @@ class Program:
 
 
 def convert(v: Value, array: Any) -> Array:
-    """The array in the input's dtype, C-contiguous; only copied where it is not so already."""
-    a = np.asarray(array)
+    """The array (NumPy's, or anything with DLPack) in the input's dtype, C-contiguous; copied only where it must."""
+    foreign = not isinstance(array, np.ndarray) and hasattr(array, "__dlpack__")
+    a = np.from_dlpack(array) if foreign else np.asarray(array)
     if v.type.dtype == "i32" and a.dtype.kind not in "iu":
         raise RunError(f"{v.name} must hold integers, but its dtype is {a.dtype}")
     if a.dtype.kind not in "fiub":

@@ -1,6 +1,6 @@
 """Every error of the parser: one line with the place, the rule, the numbers, what to do, and the source."""
 
-# ruff: noqa: E501  (messages are quoted whole)
+
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ RULES = {
     graph("%0: f32[2], %1: f32[2] = full()"): "full has one result, but 2 types are declared; declare one",
     graph("%0: f32[2,0] = relu(%v)"): "an extent must be at least 1, but axis 1 of f32[2,0] is 0",
     graph("%0: f32[2,n<=3] = relu(%v)"): "only axis 0 can be batch rows",
-    graph("%0: f32[2|1] = relu(%v)"): "layout 1 does not order the 1 axes",
+    graph("%0: f32[2|1] = relu(%v)"): "a layout must name each axis once, but it is [1]",
     graph("%0: f32[2|0.1x4] = relu(%v)"): "a layout blocks one of the 1 axes by at least 1, not axis 1 by 4",
     graph("%0: f32[2|0.0x0] = relu(%v)"): "a layout blocks one of the 1 axes by at least 1, not axis 0 by 0",
     graph("%0: f32[2 = relu(%v)"): "expected ',' or ']' in the shape, but found '='",

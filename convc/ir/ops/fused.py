@@ -47,7 +47,7 @@ class Fused(Op, name="fused"):
         for step in self.steps:
             if not isinstance(step.op, Pointwise):
                 raise IRError(f"a step must be a pointwise operator, but {step.op.name} is not")
-            if (last := max(step.operands)) >= len(types):
+            if (last := max(step.operands, default=0)) >= len(types):
                 raise IRError(f"{step.op.name} reads ${last}, but only $0 to ${len(types) - 1} are defined there")
             types += checked_infer(step.op, [types[i] for i in step.operands])
         return (types[-1],)

@@ -14,7 +14,7 @@ from convc.ir.core import RESULT, Array, Builder, Node, Op, Value
 from convc.ir.index import Axis, Bound, Index
 from convc.ir.kernels import Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce, Stage
-from convc.ir.scalar import Binary, Const, IndexValue, Local, Scalar, load, scalar, select, store
+from convc.ir.scalar import Binary, Const, IndexValue, Local, Scalar, load, maximum, scalar, select, store
 from convc.ir.types import TensorType
 
 
@@ -226,7 +226,7 @@ class AvgPool(Pool, name="avg_pool"):
             end = first + self.kernel[side]
             inside = Binary("min", IndexValue(end), scalar(float(x.shape[2 + side])))
             sides.append(inside - Binary("max", IndexValue(first), scalar(0.0)))
-        return sides[0] * sides[1]
+        return maximum(sides[0] * sides[1], 1.0)  # a gradient asks for windows that are not there, too: 0/0 is NaN
 
     def vjp(self, b: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
         dy = grads[0]
