@@ -55,6 +55,11 @@ class Kernel:
         return (*(p.width for p in self.phases), *((self.plan.width,) if self.plan else ()))
 
     @property
+    def unit(self) -> str:
+        """The kernel as a translation unit of its own."""
+        return render("c/unit.c.j2", body=self.source)
+
+    @property
     def node_text(self) -> str:
         return comment(f"{self.name}: {', '.join('%' + v.name for v in self.node.outputs)}")
 
@@ -70,8 +75,7 @@ class Source:
 
     def units(self) -> list[tuple[str, str]]:
         """(name, text) of every translation unit."""
-        include = '#include "convc.h"\n\n'
-        return [(k.name, include + k.source) for k in self.kernels] + [(self.entry, include + self.step)]
+        return [(k.name, k.unit) for k in self.kernels] + [(self.entry, render("c/unit.c.j2", body=self.step))]
 
 
 def emit_c(graph: Graph) -> Source:
@@ -79,6 +83,11 @@ def emit_c(graph: Graph) -> Source:
     for v in graph.values():
         if v.type.dtype not in DTYPES:
             raise IRError(f"target cpu computes in f32 with i32 labels and indices, but %{v.name} is {v.type}")
+    for v in (*graph.inputs, *graph.outputs):
+        if v.type.layout is not None:
+            raise IRError(
+                f"inputs and outputs of a program are row-major, but %{v.name} is {v.type}; relayout it inside"
+            )
     places = storage(graph)
     names = unique(kernel_name(n) for n in graph.nodes)
     kernels = tuple(_kernel(graph, n, name, places) for n, name in zip(graph.nodes, names))

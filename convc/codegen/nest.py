@@ -10,11 +10,8 @@ from convc.codegen.terms import Block, Condition, Placed, Scope, Term
 from convc.errors import IRError
 from convc.ir.index import Axis, Index, IndexLike
 from convc.ir.kernels import LoopSchedule
-from convc.ir.loop_nest import MONOIDS, LoopNest, Map
+from convc.ir.loop_nest import ACROSS_LANES, MONOIDS, LoopNest, Map
 from convc.ir.types import Rows
-
-ACROSS_LANES = ("sum", "max")
-"""Monoids whose order of terms is free enough to combine lanes at the end."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ def plan_nest(nest: LoopNest, schedule: LoopSchedule, inputs: Sequence[Placed], 
         if here and stage.monoid not in ACROSS_LANES:
             raise IRError(f"monoid {stage.monoid} cannot be reduced across lanes, as lanes={schedule.lanes} asks")
         terms = block.terms(list(stage.values))
-        vector = any(t.vector for t in terms)
+        vector = any(t.vector for t in terms) or here
         results = tuple(Result(f"{n}_value", vector, e) for n, e in zip(stage.results, MONOIDS[stage.monoid]))
         if vector and not here:
             vectors.update(stage.results)

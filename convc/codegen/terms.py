@@ -43,6 +43,11 @@ class Condition:
     limit: bool = False
 
     @property
+    def contiguous(self) -> bool:
+        """Whether it holds in consecutive lanes: the index grows by one from lane to lane."""
+        return self.index.coefficient(next((a for a in self.index.axes() if a.name == "lane"), Axis("lane", 1))) == 1
+
+    @property
     def first(self) -> Index:
         """The index in lane 0."""
         return without_lane(self.index)

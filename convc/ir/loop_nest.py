@@ -22,6 +22,8 @@ from convc.ir.types import TensorType
 
 MONOIDS: dict[str, tuple[float, ...]] = {"sum": (0.0,), "max": (-np.inf,), "argmax": (-np.inf, -1.0)}
 """The neutral element of each monoid. `argmax` keeps the first of equal values; a NaN wins and stays."""
+ACROSS_LANES = ("sum", "max")
+"""Monoids that a vector machine may reduce lane by lane and combine at the end; `argmax` must see them in order."""
 
 
 @dataclass(frozen=True)

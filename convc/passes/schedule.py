@@ -7,7 +7,7 @@ from math import prod
 
 from convc.ir.core import Graph, Node
 from convc.ir.kernels import Loops, LoopSchedule
-from convc.ir.loop_nest import Reduce
+from convc.ir.loop_nest import ACROSS_LANES, Reduce
 from convc.ir.scalar import loads
 from convc.passes.lanes import Access, choose
 from convc.passes.registry import register_pass
@@ -30,8 +30,10 @@ def _scheduled(node: Node, target: Target) -> Node:
         accesses += [Access(e.coords, node.inputs[e.operand].type, weight) for e in loads(*roots)]
         if not isinstance(stage, Reduce):
             accesses += [Access(s.coords, node.outputs[s.output].type, weight) for s in stage.stores]
-    inner = [a for stage in nest.stages if isinstance(stage, Reduce) for a in stage.axes]
-    shared = [a for a in inner if all(a in s.axes for s in nest.stages if isinstance(s, Reduce))]
+    reduces = [stage for stage in nest.stages if isinstance(stage, Reduce)]
+    across = all(stage.monoid in ACROSS_LANES for stage in reduces)
+    inner = [a for stage in reduces for a in stage.axes if across]
+    shared = [a for a in inner if all(a in s.axes for s in reduces)]
     lanes = choose((*nest.axes, *dict.fromkeys(shared)), target.lanes, accesses)
     found = LoopSchedule(lanes[0].name, lanes[1]) if lanes else LoopSchedule(None, 1)
     return replace(node, op=replace(node.op, schedule=found), passes=node.made_by("schedule"))

@@ -4,6 +4,9 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#if defined(CONVC_MASKED_LOADS) && defined(__AVX512F__) && defined(__AVX512VL__)
+#include <immintrin.h> /* slow to compile: only units that ask for it get it */
+#endif
 
 #define UNROLL _Pragma("GCC unroll 64")
 #define INLINE static inline __attribute__((always_inline, unused))
@@ -11,6 +14,9 @@
 /* Floor division and its remainder, for dividends that may be negative; by > 0. */
 INLINE long floor_div(long a, long by) { return a / by - (a % by < 0); }
 INLINE long floor_mod(long a, long by) { return a % by + (a % by < 0 ? by : 0); }
+
+INLINE long long_min(long a, long b) { return a < b ? a : b; }
+INLINE long long_max(long a, long b) { return a > b ? a : b; }
 
 /* What one run of the program is called with. */
 typedef struct {
@@ -53,11 +59,24 @@ INLINE f32x16 f32x16_select(i32x16 mask, f32x16 a, f32x16 b)
 {
     return (f32x16)((mask & (i32x16)a) | (~mask & (i32x16)b));
 }
-/* The first `count` lanes of x, zeros behind. */
-INLINE f32x16 f32x16_first(f32x16 x, long count)
+/* Lanes first <= lane < last of the vector at p, `fill` in the others, whose memory is not touched. */
+INLINE f32x16 f32x16_load_lanes(const float *p, long first, long last, float fill)
+{
+    f32x16 x = f32x16_splat(fill);
+#if defined(CONVC_MASKED_LOADS) && defined(__AVX512F__) && defined(__AVX512VL__)
+    const unsigned below = last <= 0 ? 0u : last >= 16 ? 0xffffu : (1u << last) - 1;
+    const unsigned mask = first <= 0 ? below : first >= 16 ? 0u : below & ~((1u << first) - 1);
+    return (f32x16)_mm512_mask_loadu_ps((__m512)x, (__mmask16)mask, p);
+#endif
+    for (long i = first < 0 ? 0 : first; i < last && i < 16; ++i) x[i] = p[i];
+    return x;
+}
+
+/* The first `count` lanes of x, `fill` behind. */
+INLINE f32x16 f32x16_first(f32x16 x, long count, float fill)
 {
     const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return (f32x16)((i32x16)x & (lane < (int32_t)count));
+    return f32x16_select(lane < (int32_t)count, x, f32x16_splat(fill));
 }
 INLINE f32x16 f32x16_max(f32x16 a, f32x16 b)
 {

@@ -17,12 +17,8 @@ INLINE void relayout_f32_point(const float *restrict x_ptr, float *restrict x_bl
     (void)partial;
     {
         {
-            const f32x4 lanes = (partial ? ({
-                f32x4 lanes;
-                for (int lane = 0; lane < 4; ++lane)
-                    lanes[lane] = c_block * 4 + lane < 33 ? x_ptr[n * 33 + c_block * 4 + lane] : 0.0f;
-                lanes;
-            }) : f32x4_load(x_ptr + n * 33 + c_block * 4));
+            const f32x4 lanes = (partial ? f32x4_load_lanes(x_ptr + n * 33 + c_block * 4, 0 - (c_block * 4),
+                    33 - (c_block * 4), 0.0f) : f32x4_load(x_ptr + n * 33 + c_block * 4));
             for (int lane = 0; lane < 4; ++lane)
                 if (!partial || (c_block * 4 + lane < 33))
                     x_blocked_ptr[((n) / 16) * 528 + c_block * 64 + lane * 16 + (n) % 16] = lanes[lane];

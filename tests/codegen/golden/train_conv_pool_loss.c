@@ -170,15 +170,16 @@ INLINE void pool1_max_pool_f32_point(const float *restrict t1_ptr, float *restri
     (void)partial;
     f32x16 best_value = f32x16_splat(-INFINITY);
     f32x16 at_value = f32x16_splat(-1.0f);
-    for (long r = 0; r < 2; ++r)
-    for (long s = 0; s < 2; ++s)
-    {
-        {
-            const f32x16 value = f32x16_load(t1_ptr + n_block * 768 + cp * 128 + r * 64 + q * 32 + s * 16);
-            const f32x16 index = f32x16_splat((float)(r * 2 + s));
-            const i32x16 wins = (value > best_value) | ((value != value) & (best_value == best_value)) | (at_value < 0.0f);
-            best_value = f32x16_select(wins, value, best_value);
-            at_value = f32x16_select(wins, index, at_value);
+    for (long r = 0; r < 2; ++r) {
+        for (long s = 0; s < 2; ++s) {
+            {
+                const f32x16 value = f32x16_load(t1_ptr + n_block * 768 + cp * 128 + r * 64 + q * 32 +
+                        s * 16);
+                const f32x16 index = f32x16_splat((float)(r * 2 + s));
+                const i32x16 wins = (value > best_value) | ((value != value) & (best_value == best_value)) | (at_value < 0.0f);
+                best_value = f32x16_select(wins, value, best_value);
+                at_value = f32x16_select(wins, index, at_value);
+            }
         }
     }
     {
@@ -223,18 +224,15 @@ INLINE void loss_cross_entropy_f32_point(const int32_t *restrict labels_blocked_
 {
     (void)partial;
     f32x16 top_value = f32x16_splat(-INFINITY);
-    for (long j = 0; j < 12; ++j)
-    {
+    for (long j = 0; j < 12; ++j) {
         top_value = f32x16_max(top_value, f32x16_load(t2_ptr + n_block * 192 + j * 16));
     }
     f32x16 total_value = f32x16_splat(0.0f);
-    for (long j = 0; j < 12; ++j)
-    {
+    for (long j = 0; j < 12; ++j) {
         total_value += f32x16_exp((f32x16_load(t2_ptr + n_block * 192 + j * 16) - top_value));
     }
     f32x16 chosen_value = f32x16_splat(0.0f);
-    for (long j = 0; j < 12; ++j)
-    {
+    for (long j = 0; j < 12; ++j) {
         chosen_value += f32x16_select(f32x16_load_i32(labels_blocked_ptr +
                 n_block * 16) == f32x16_splat((float)(j)), f32x16_load(t2_ptr + n_block * 192 + j * 16),
                 f32x16_splat(0.0f));
@@ -278,8 +276,10 @@ INLINE void loss_sum_f32_point(const float *restrict t4_ptr, float *restrict los
         for (long n_block = 0; n_block < (rows + 15) / 16; ++n_block) {
             const int partial = n_block * 16 + 16 > rows;
             (void)partial;
-            total_value += (partial ? f32x16_first(f32x16_load(t4_ptr + n_block * 16), rows -
-                    (n_block * 16)) : f32x16_load(t4_ptr + n_block * 16));
+            total_value += (partial ? f32x16_first((partial ? f32x16_first(f32x16_load(t4_ptr +
+                    n_block * 16), rows - (n_block * 16), 0.0f) : f32x16_load(t4_ptr + n_block * 16)), rows -
+                    (n_block * 16), 0.0f) : (partial ? f32x16_first(f32x16_load(t4_ptr + n_block * 16),
+                    rows - (n_block * 16), 0.0f) : f32x16_load(t4_ptr + n_block * 16)));
         }
         total_value_lanes = total_value;
     }
@@ -319,22 +319,21 @@ INLINE void loss_cross_entropy_grad_f32_point(const int32_t *restrict labels_blo
 {
     (void)partial;
     f32x16 top_value = f32x16_splat(-INFINITY);
-    for (long j = 0; j < 12; ++j)
-    {
+    for (long j = 0; j < 12; ++j) {
         top_value = f32x16_max(top_value, f32x16_load(t2_ptr + n_block * 192 + j * 16));
     }
     f32x16 total_value = f32x16_splat(0.0f);
-    for (long j = 0; j < 12; ++j)
-    {
+    for (long j = 0; j < 12; ++j) {
         total_value += f32x16_exp((f32x16_load(t2_ptr + n_block * 192 + j * 16) - top_value));
     }
-    for (long j = 0; j < 12; ++j)
-    {
+
+    for (long j = 0; j < 12; ++j) {
         f32x16_store(t6_ptr + n_block * 192 + j * 16,
                 ((1.0f / (float)rows) * ((f32x16_exp((f32x16_load(t2_ptr + n_block * 192 + j * 16) -
                 top_value)) / total_value) - f32x16_select(f32x16_load_i32(labels_blocked_ptr +
                 n_block * 16) == f32x16_splat((float)(j)), f32x16_splat(1.0f), f32x16_splat(0.0f)))));
     }
+
 }
 
 void loss_cross_entropy_grad_f32(const int32_t *restrict labels_blocked_ptr, const float *restrict t2_ptr,
@@ -365,15 +364,18 @@ INLINE void pool1_max_pool_grad_relu_grad_f32_point(const int32_t *restrict t2_s
         const long n_block, const long cp, const long q, const int partial)
 {
     (void)partial;
-    for (long r = 0; r < 2; ++r)
-    for (long s = 0; s < 2; ++s)
-    {
-        f32x16_store(t9_ptr + n_block * 768 + cp * 128 + r * 64 + q * 32 + s * 16,
-                f32x16_select(f32x16_load(t1_ptr + n_block * 768 + cp * 128 + r * 64 + q * 32 +
-                s * 16) > f32x16_splat(0.0f), f32x16_select(f32x16_load_i32(t2_saved_ptr + n_block * 192 +
-                cp * 32 + q * 16) == f32x16_splat((float)(r * 2 + s)), f32x16_load(t6_ptr + n_block * 192 +
-                cp * 32 + q * 16), f32x16_splat(0.0f)), f32x16_splat(0.0f)));
+
+    for (long r = 0; r < 2; ++r) {
+        for (long s = 0; s < 2; ++s) {
+            f32x16_store(t9_ptr + n_block * 768 + cp * 128 + r * 64 + q * 32 + s * 16,
+                    f32x16_select(f32x16_load(t1_ptr + n_block * 768 + cp * 128 + r * 64 + q * 32 +
+                    s * 16) > f32x16_splat(0.0f), f32x16_select(f32x16_load_i32(t2_saved_ptr +
+                    n_block * 192 + cp * 32 + q * 16) == f32x16_splat((float)(r * 2 + s)),
+                    f32x16_load(t6_ptr + n_block * 192 + cp * 32 + q * 16), f32x16_splat(0.0f)),
+                    f32x16_splat(0.0f)));
+        }
     }
+
 }
 
 void pool1_max_pool_grad_relu_grad_f32(const int32_t *restrict t2_saved_ptr, const float *restrict t1_ptr,
@@ -422,13 +424,13 @@ INLINE void conv1_wgrad_f32_3x3x16_add(const float *restrict t9_ptr, const float
             f32x16 held[3];
             UNROLL for (long tn = 0; tn < tn_size; ++tn)
                 held[tn] = (partial ? f32x16_first(f32x16_load(x_blocked_ptr + n_block * 1152 + c * 576 +
-                        p * 96 + r * 96 + q * 16 + s0 * 16 + tn * 16), rows - (n_block * 16)) :
+                        p * 96 + r * 96 + q * 16 + s0 * 16 + tn * 16), rows - (n_block * 16), 0.0f) :
                         f32x16_load(x_blocked_ptr + n_block * 1152 + c * 576 + p * 96 + r * 96 + q * 16 +
                         s0 * 16 + tn * 16));
             UNROLL for (long tm = 0; tm < tm_size; ++tm) {
                 const f32x16 streamed = (partial ? f32x16_first(f32x16_load(t9_ptr + n_block * 768 +
-                        k0 * 256 + tm * 256 + p * 64 + q * 16), rows - (n_block * 16)) : f32x16_load(t9_ptr +
-                        n_block * 768 + k0 * 256 + tm * 256 + p * 64 + q * 16));
+                        k0 * 256 + tm * 256 + p * 64 + q * 16), rows - (n_block * 16), 0.0f) :
+                        f32x16_load(t9_ptr + n_block * 768 + k0 * 256 + tm * 256 + p * 64 + q * 16));
                 UNROLL for (long tn = 0; tn < tn_size; ++tn)
                     acc[tm][tn] += held[tn] * streamed;
             }
@@ -502,23 +504,13 @@ INLINE void w_sgd_momentum_f32_point(const float *w_ptr, const float *restrict t
 {
     (void)partial;
     {
-        const f32x16 t0_0 = (partial ? ({
-            f32x16 lanes;
-            for (int lane = 0; lane < 16; ++lane)
-                lanes[lane] = nchw_block * 16 + lane < 54 ? w_ptr[nchw_block * 16 + lane] : 0.0f;
-            lanes;
-        }) : f32x16_load(w_ptr + nchw_block * 16));
-        const f32x16 t0_1 = ((momentum_ptr[0] * (partial ? ({
-            f32x16 lanes;
-            for (int lane = 0; lane < 16; ++lane)
-                lanes[lane] = nchw_block * 16 + lane < 54 ? w_velocity_ptr[nchw_block * 16 + lane] : 0.0f;
-            lanes;
-        }) : f32x16_load(w_velocity_ptr + nchw_block * 16))) + ((partial ? ({
-            f32x16 lanes;
-            for (int lane = 0; lane < 16; ++lane)
-                lanes[lane] = nchw_block * 16 + lane < 54 ? t11_ptr[nchw_block * 16 + lane] : 0.0f;
-            lanes;
-        }) : f32x16_load(t11_ptr + nchw_block * 16)) + (weight_decay_ptr[0] * t0_0)));
+        const f32x16 t0_0 = (partial ? f32x16_load_lanes(w_ptr + nchw_block * 16, 0 - (nchw_block * 16), 54 -
+                (nchw_block * 16), 0.0f) : f32x16_load(w_ptr + nchw_block * 16));
+        const f32x16 t0_1 = ((momentum_ptr[0] * (partial ? f32x16_load_lanes(w_velocity_ptr +
+                nchw_block * 16, 0 - (nchw_block * 16), 54 - (nchw_block * 16), 0.0f) :
+                f32x16_load(w_velocity_ptr + nchw_block * 16))) + ((partial ? f32x16_load_lanes(t11_ptr +
+                nchw_block * 16, 0 - (nchw_block * 16), 54 - (nchw_block * 16), 0.0f) : f32x16_load(t11_ptr +
+                nchw_block * 16)) + (weight_decay_ptr[0] * t0_0)));
         if (!partial)
             f32x16_store(w_new_ptr + nchw_block * 16, (t0_0 - (lr_ptr[0] * t0_1)));
         else {
