@@ -76,6 +76,7 @@ class Program:
             self._check_labels(name, classes, arrays)
         outputs = self._outputs(out, rows)
         self.executable.run(arrays, outputs, scalars, rows)
+        self.parameters.updates += bool(self.graph.updates)
         results = [float(a) if a.ndim == 0 and out is None else a for a in outputs]
         return results[0] if len(results) == 1 else tuple(results)
 
@@ -97,6 +98,8 @@ class Program:
     def _scalar(self, v: Value, named: dict[str, Any]) -> float:
         if v.name in named:
             return float(named.pop(v.name))
+        if v.name == "step" and self.graph.updates:
+            return float(self.parameters.updates + 1)  # Adam's count, unless the caller keeps it
         if v.name not in self._defaults:
             raise RunError(f"the run-time number {v.name} was not given; call with {v.name}=...")
         return self._defaults[v.name]

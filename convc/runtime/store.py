@@ -32,6 +32,8 @@ class ParameterStore:
         self._views: dict[str, Array] = {}
         self._kinds: dict[str, Role] = {}
         self._buffers: dict[Role, Array] = {}
+        self.updates = 0
+        """How many steps have updated the parameters since they got their first values."""
 
     def add(self, entries: Mapping[str, tuple[Role, TensorType]]) -> None:
         """Make room for tensors not there yet, zero-filled; those that are must have the same type."""
@@ -92,6 +94,7 @@ class ParameterStore:
             self[name][...] = array
 
     def zero_state(self) -> None:
+        self.updates = 0
         for name in self.names("state"):
             self[name][...] = 0
 

@@ -38,7 +38,8 @@ TEXTS = {
     ),
     "kernel larger than the padded input": (
         "  %0: f32[2,4,1,1] = conv2d(%x, %w) {dilation=[5, 1]}",
-        r"kernel must fit in the padded input, but its height spans 11 \(3 taps, dilation 5\) and the padded height is 8",
+        r"kernel must fit in the padded input, but its height spans 11 \(3 taps, dilation 5\)"
+        r" and the padded height is 8",
     ),
     "wrong declared type": (
         "  %0: f32[2,4,5,5] = conv2d(%x, %w)",
@@ -113,7 +114,7 @@ def test_arrays_that_do_not_fit() -> None:
 
 
 def test_a_reshape_across_rows_says_why_the_batch_must_be_fixed() -> None:
-    with pytest.raises(convc.IRError, match="may not mix batch rows.*use a fixed batch"):
+    with pytest.raises(convc.IRError, match=r"may not mix batch rows.*use a fixed batch"):
         convc.parse_graph("graph @g(%x: f32[n<=4,3]) {\n  %0: f32[12] = reshape(%x)\n  return %0\n}")
 
 
