@@ -17,6 +17,7 @@ from convc.ir.core import Graph, Node, Value
 from convc.ir.kernels import Gemm, Loops
 
 DTYPES = ("f32", "i32")
+NESTS_A_UNIT = 10
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,17 @@ class Source:
     step: str
 
     def units(self) -> list[tuple[str, str]]:
-        """(name, text) of every translation unit."""
+        """(name, text) of every kernel and of the step, each a translation unit of its own."""
         return [(k.name, k.unit) for k in self.kernels] + [(self.entry, render("c/unit.c.j2", body=self.step))]
+
+    def compile_units(self) -> list[tuple[str, str]]:
+        """The same text in fewer units: loop nests are small, and most of a small unit's time is the compiler's
+        start. A GEMM keeps its own unit, so that programs share it in the cache."""
+        nests = [k.source for k in self.kernels if not k.phases]
+        groups = [nests[i : i + NESTS_A_UNIT] for i in range(0, len(nests), NESTS_A_UNIT)]
+        units = [(k.name, k.unit) for k in self.kernels if k.phases]
+        units += [(f"loops_{i}", render("c/unit.c.j2", body="\n".join(g))) for i, g in enumerate(groups)]
+        return [*units, (self.entry, render("c/unit.c.j2", body=self.step))]
 
 
 def emit_c(graph: Graph) -> Source:

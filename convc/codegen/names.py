@@ -32,4 +32,4 @@ def unique(names: Iterable[str]) -> list[str]:
 def comment(text: str) -> str:
     """Text made safe inside a comment of any target: one line, printable ASCII, no comment marks."""
     line = "".join(c if 32 <= ord(c) < 127 else "?" for c in text)
-    return line.replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
+    return line.replace("\\", "/").replace("*/", "* /").replace("/*", "/ *")

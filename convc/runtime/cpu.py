@@ -13,9 +13,10 @@ from convc.codegen.emit import Source, emit_c
 from convc.ir.core import Graph
 from convc.passes.target import CPU, Target
 from convc.runtime import pool
+from convc.runtime.build_log import build_logged
 from convc.runtime.cache import Cache
 from convc.runtime.store import aligned_zeros
-from convc.runtime.toolchain import Unit, build_shared, cpu_features
+from convc.runtime.toolchain import cpu_features
 
 Array = npt.NDArray[Any]
 
@@ -44,8 +45,7 @@ class CpuExecutable:
     def __init__(self, graph: Graph, cache: Cache | None = None) -> None:
         self.graph = graph
         self.source: Source = emit_c(graph)
-        units = [Unit(name, text) for name, text in self.source.units()]
-        self.library = build_shared(units, cache=cache, headers={"convc.h": self.source.header})
+        self.library = build_logged(graph.name, self.source, cache)
         self._module = ctypes.CDLL(str(self.library))
         self._entry = ctypes.cast(getattr(self._module, self.source.entry), ctypes.c_void_p).value or 0
         self._arena = aligned_zeros(max(graph.arena_bytes, 64))

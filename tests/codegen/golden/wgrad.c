@@ -157,13 +157,15 @@ INLINE void conv1_wgrad_f32_5x3x16_tile(const float *restrict dy_blocked_ptr,
     f32x16 acc[5][3];
     UNROLL for (long tm = 0; tm < tm_size; ++tm)
     UNROLL for (long tn = 0; tn < tn_size; ++tn) acc[tm][tn] = f32x16_splat(0.0f);
-    const long full_blocks = rows / 16;
-    for (long n_block = 0; n_block < full_blocks; ++n_block)
-        conv1_wgrad_f32_5x3x16_add(dy_blocked_ptr, x_blocked_ptr, t0_ptr, rows, c, r, k0, s0, n_block,
-                tm_size, tn_size, guarded, 0, acc);
-    if (full_blocks * 16 < rows)
-        conv1_wgrad_f32_5x3x16_add(dy_blocked_ptr, x_blocked_ptr, t0_ptr, rows, c, r, k0, s0, full_blocks,
-                tm_size, tn_size, guarded, 1, acc);
+    {
+        const long full_blocks = rows / 16;
+        for (long n_block = 0; n_block < full_blocks; ++n_block)
+            conv1_wgrad_f32_5x3x16_add(dy_blocked_ptr, x_blocked_ptr, t0_ptr, rows, c, r, k0, s0, n_block,
+                    tm_size, tn_size, guarded, 0, acc);
+        if (full_blocks * 16 < rows)
+            conv1_wgrad_f32_5x3x16_add(dy_blocked_ptr, x_blocked_ptr, t0_ptr, rows, c, r, k0, s0,
+                    full_blocks, tm_size, tn_size, guarded, 1, acc);
+    }
     UNROLL for (long tm = 0; tm < tm_size; ++tm)
     UNROLL for (long tn = 0; tn < tn_size; ++tn) {
         const float acc_value = f32x16_sum_lanes(acc[tm][tn]);

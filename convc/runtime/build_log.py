@@ -1,0 +1,44 @@
+"""Building a program's source, and saying on CONVC_DEBUG's ladder what was built and what the cache had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+
+from convc.codegen.emit import Source
+from convc.debug import LINES, SOURCE, level, say
+from convc.runtime.cache import Cache
+from convc.runtime.toolchain import Unit, build_shared
+
+
+class WatchedCache(Cache):
+    """A cache that remembers what it was asked for: (file, whether it was there)."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        super().__init__(root)
+        self.asked: list[tuple[str, bool]] = []
+
+    def get(self, key: str, name: str) -> Path | None:
+        found = super().get(key, name)
+        self.asked.append((name, found is not None))
+        return found
+
+    def describe(self) -> str:
+        """What of the build came from the cache."""
+        units = [hit for name, hit in self.asked if name.endswith(".o")]
+        return f"{sum(units)} of {len(units)} units from the cache" if units else "library from the cache"
+
+
+def build_logged(name: str, source: Source, cache: Cache | None = None) -> Path:
+    """The shared library of a program's source; `name` is the graph's. Raises ToolchainError as `build_shared`."""
+    units = [Unit(unit, text) for unit, text in source.compile_units()]
+    headers = {"convc.h": source.header}
+    if level() < LINES:
+        return build_shared(units, cache=cache, headers=headers)
+    for file, text in (*headers.items(), *((f"{u.name}.c", u.source) for u in units)):
+        say(SOURCE, f"/* ---- {file} ---- */\n{text}")
+    watched, started = WatchedCache(cache.root if cache else None), perf_counter()
+    library = build_shared(units, cache=watched, headers=headers)
+    seconds = perf_counter() - started
+    say(LINES, f"convc: {name}: {len(source.kernels)} kernels, {watched.describe()}, in {1e3 * seconds:.0f} ms")
+    return library
