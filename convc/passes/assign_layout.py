@@ -41,18 +41,22 @@ def assign_layout(graph: Graph, target: Target = CPU) -> Graph:
         if any(v.type.layout is not None for v in node.outputs) or all(v.type.rows is None for v in node.outputs):
             nodes.append(node)
             continue
-        outputs = tuple(_blocked(v, width) for v in node.outputs)
+        names = [b.fresh(f"{v.name}_blocked") if v in graph.outputs else v.name for v in node.outputs]
+        outputs = tuple(_blocked(v, width, name) for v, name in zip(node.outputs, names))
         renamed.update(zip(node.outputs, outputs))
         nodes.append(replace(node, outputs=outputs, passes=node.made_by("assign_layout")))
     inner = graph.with_nodes(nodes, renamed)
+    back: dict[Value, Node] = {}  # outputs keep their names and types
+    for old, new in zip(graph.outputs, inner.outputs):
+        if new is not old and old not in graph.inputs and new not in back:
+            op = Relayout(result=old.type)
+            back[new] = Node(op, (new,), (Value(old.name, old.type),), passes=("assign_layout",))
     outputs = tuple(
-        b(Relayout(result=old.type), new, name=f"{old.name}_rows")
-        if new is not old and old not in graph.inputs
-        else old
+        back[new].out if new in back else old if old in graph.inputs else new
         for old, new in zip(graph.outputs, inner.outputs)
     )
-    return replace(inner, nodes=(*entry, *inner.nodes, *b.nodes), outputs=outputs)
+    return replace(inner, nodes=(*entry, *inner.nodes, *back.values()), outputs=outputs)
 
 
-def _blocked(v: Value, width: int) -> Value:
-    return v if v.type.rows is None else Value(v.name, batch_blocked(v.type, width))
+def _blocked(v: Value, width: int, name: str) -> Value:
+    return v if v.type.rows is None else Value(name, batch_blocked(v.type, width))

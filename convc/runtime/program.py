@@ -70,10 +70,9 @@ class Program:
 
     def __call__(self, *inputs: Any, out: Any = None, **named: Any) -> Any:
         scalars = [self._scalar(v, named) for v in self._scalars]
-        arrays = [convert(v, a) for v, a in zip(self._data, self._bound(inputs, named))]
+        given = self._bound(inputs, named)
+        arrays = [convert(v, a, self._limits.get(v.name)) for v, a in zip(self._data, given)]
         rows = batch_rows_of(self.graph, self._data, arrays)
-        for name, classes in self._limits.items():
-            self._check_labels(name, classes, arrays)
         outputs = self._outputs(out, rows)
         self.executable.run(arrays, outputs, scalars, rows)
         self.parameters.updates += bool(self.graph.updates)
@@ -107,12 +106,6 @@ class Program:
     def _names(self) -> str:
         return ", ".join(f"{v.name}: {v.type}" for v in self._data)
 
-    def _check_labels(self, name: str, classes: int, arrays: Sequence[Array]) -> None:
-        labels = next(a for v, a in zip(self._data, arrays) if v.name == name)
-        if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-            at = int(np.argmax((labels < 0) | (labels >= classes)))
-            raise RunError(f"labels must be between 0 and {classes - 1}, but {name}[{at}] is {int(labels[at])}")
-
     def _outputs(self, out: Any, rows: int) -> list[Array]:
         shapes = [run_shape(v.type, rows) for v in self.graph.outputs]
         if out is None:
@@ -129,12 +122,23 @@ class Program:
         return given
 
 
-def convert(v: Value, array: Any) -> Array:
-    """The array (NumPy's, or anything with DLPack) in the input's dtype, C-contiguous; copied only where it must."""
+def convert(v: Value, array: Any, classes: int | None) -> Array:
+    """The array (NumPy's, or anything with DLPack) in the input's dtype, C-contiguous; copied only where it must.
+
+    `classes`: it holds labels, each below this number. Raises RunError on what does not fit the input.
+    """
     foreign = not isinstance(array, np.ndarray) and hasattr(array, "__dlpack__")
     a = np.from_dlpack(array) if foreign else np.asarray(array)
     if v.type.dtype == "i32" and a.dtype.kind not in "iu":
         raise RunError(f"{v.name} must hold integers, but its dtype is {a.dtype}")
+    if v.type.dtype == "i32" and a.size:
+        low, high = (0, classes) if classes is not None else (-(2**31), 2**31)
+        if not (a.min() >= low and a.max() < high):
+            at = int(np.argmax((a < low) | (a >= high)))
+            what = "labels" if classes is not None else v.name
+            raise RunError(
+                f"{what} must be between {low} and {high - 1}, but {v.name}[{at}] is {int(a.reshape(-1)[at])}"
+            )
     if a.dtype.kind not in "fiub":
         raise RunError(f"{v.name} must hold numbers, but its dtype is {a.dtype}")
     return np.ascontiguousarray(a, DTYPES[v.type.dtype]) if a.ndim else a.astype(DTYPES[v.type.dtype])

@@ -105,7 +105,7 @@ INLINE f32x16 f32x16_expm1(f32x16 x)
 INLINE f32x16 f32x16_exp(f32x16 x)
 {
     const f32x16 shift = f32x16_splat(12582912.0f); /* 1.5 * 2^23: adding it rounds */
-        const f32x16 in = f32x16_min(f32x16_max(x, f32x16_splat(-87.3f)), f32x16_splat(88.72283f));
+        const f32x16 in = f32x16_min(f32x16_max(x, f32x16_splat(-87.33654f)), f32x16_splat(88.72283f));
     const f32x16 k = (in * 1.44269504f + shift) - shift;
     const f32x16 r = (in - k * 0.693359375f) - k * -2.12194440e-4f;
     f32x16 y = f32x16_splat(1.0f / 5040);
@@ -120,7 +120,7 @@ INLINE f32x16 f32x16_exp(f32x16 x)
         const i32x16 rest = __builtin_convertvector(k, i32x16) - half;
     y = y * (f32x16)((half + 127) << 23) * (f32x16)((rest + 127) << 23);
     y = f32x16_select(x > 88.72283f, f32x16_splat(INFINITY), y);
-    y = f32x16_select(x < -87.3f, f32x16_splat(0.0f), y);
+    y = f32x16_select(x < -87.33654f, f32x16_splat(0.0f), y);
     return f32x16_select(x != x, x, y);
 }
 

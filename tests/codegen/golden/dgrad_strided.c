@@ -46,7 +46,7 @@ void relayout_f32(const float *restrict dy_ptr, float *restrict dy_blocked_ptr, 
 
 /* conv1_dgrad_f32_3x4x16
  * from    conv1, by assign_layout, lower, select_tile
- *         %0: f32[n<=16,3,7,7|0123.0x16] = gemm(%dy_blocked, %w) {
+ *         %0_blocked: f32[n<=16,3,7,7|0123.0x16] = gemm(%dy_blocked, %w) {
  *           title="dgrad"
  *           phase {
  *             batch(g:1) m(c:3) n(n:n<=16, h:4, w:4) k(k:5, r:1, s:1)
@@ -91,8 +91,9 @@ void relayout_f32(const float *restrict dy_ptr, float *restrict dy_blocked_ptr, 
 
 /* One register tile of tm_size x tn_size sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_dgrad_f32_3x4x16_phase0_tile(const float *restrict dy_blocked_ptr,
-        const float *restrict w_ptr, float *restrict t0_ptr, const long rows, const long h, const long c0,
-        const long w0, const long tm_size, const long tn_size, const int guarded, const int partial)
+        const float *restrict w_ptr, float *restrict t0_blocked_ptr, const long rows, const long h,
+        const long c0, const long w0, const long tm_size, const long tn_size, const int guarded,
+        const int partial)
 {
     (void)guarded, (void)partial;
     f32x16 acc[3][4];
@@ -113,14 +114,15 @@ INLINE void conv1_dgrad_f32_3x4x16_phase0_tile(const float *restrict dy_blocked_
     UNROLL for (long tm = 0; tm < tm_size; ++tm)
     UNROLL for (long tn = 0; tn < tn_size; ++tn) {
         const f32x16 acc_value = acc[tm][tn];
-        f32x16_store(t0_ptr + c0 * 784 + tm * 784 + h * 224 + tn * 32 + w0 * 32, acc_value);
+        f32x16_store(t0_blocked_ptr + c0 * 784 + tm * 784 + h * 224 + tn * 32 + w0 * 32, acc_value);
     }
 }
 
 /* One register tile of tm_size x tn_size sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_dgrad_f32_3x4x16_phase1_tile(const float *restrict dy_blocked_ptr,
-        const float *restrict w_ptr, float *restrict t0_ptr, const long rows, const long w, const long c0,
-        const long h0, const long tm_size, const long tn_size, const int guarded, const int partial)
+        const float *restrict w_ptr, float *restrict t0_blocked_ptr, const long rows, const long w,
+        const long c0, const long h0, const long tm_size, const long tn_size, const int guarded,
+        const int partial)
 {
     (void)guarded, (void)partial;
     f32x16 acc[3][4];
@@ -144,14 +146,15 @@ INLINE void conv1_dgrad_f32_3x4x16_phase1_tile(const float *restrict dy_blocked_
     UNROLL for (long tm = 0; tm < tm_size; ++tm)
     UNROLL for (long tn = 0; tn < tn_size; ++tn) {
         const f32x16 acc_value = acc[tm][tn];
-        f32x16_store(t0_ptr + c0 * 784 + tm * 784 + h0 * 224 + tn * 224 + w * 32 + 16, acc_value);
+        f32x16_store(t0_blocked_ptr + c0 * 784 + tm * 784 + h0 * 224 + tn * 224 + w * 32 + 16, acc_value);
     }
 }
 
 /* One register tile of tm_size x tn_size sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_dgrad_f32_3x4x16_phase2_tile(const float *restrict dy_blocked_ptr,
-        const float *restrict w_ptr, float *restrict t0_ptr, const long rows, const long h, const long c0,
-        const long w0, const long tm_size, const long tn_size, const int guarded, const int partial)
+        const float *restrict w_ptr, float *restrict t0_blocked_ptr, const long rows, const long h,
+        const long c0, const long w0, const long tm_size, const long tn_size, const int guarded,
+        const int partial)
 {
     (void)guarded, (void)partial;
     f32x16 acc[3][4];
@@ -175,14 +178,15 @@ INLINE void conv1_dgrad_f32_3x4x16_phase2_tile(const float *restrict dy_blocked_
     UNROLL for (long tm = 0; tm < tm_size; ++tm)
     UNROLL for (long tn = 0; tn < tn_size; ++tn) {
         const f32x16 acc_value = acc[tm][tn];
-        f32x16_store(t0_ptr + c0 * 784 + tm * 784 + h * 224 + tn * 32 + w0 * 32 + 112, acc_value);
+        f32x16_store(t0_blocked_ptr + c0 * 784 + tm * 784 + h * 224 + tn * 32 + w0 * 32 + 112, acc_value);
     }
 }
 
 /* One register tile of tm_size x tn_size sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_dgrad_f32_3x4x16_phase3_tile(const float *restrict dy_blocked_ptr,
-        const float *restrict w_ptr, float *restrict t0_ptr, const long rows, const long h, const long c0,
-        const long w0, const long tm_size, const long tn_size, const int guarded, const int partial)
+        const float *restrict w_ptr, float *restrict t0_blocked_ptr, const long rows, const long h,
+        const long c0, const long w0, const long tm_size, const long tn_size, const int guarded,
+        const int partial)
 {
     (void)guarded, (void)partial;
     f32x16 acc[3][3];
@@ -208,12 +212,12 @@ INLINE void conv1_dgrad_f32_3x4x16_phase3_tile(const float *restrict dy_blocked_
     UNROLL for (long tm = 0; tm < tm_size; ++tm)
     UNROLL for (long tn = 0; tn < tn_size; ++tn) {
         const f32x16 acc_value = acc[tm][tn];
-        f32x16_store(t0_ptr + c0 * 784 + tm * 784 + h * 224 + tn * 32 + w0 * 32 + 128, acc_value);
+        f32x16_store(t0_blocked_ptr + c0 * 784 + tm * 784 + h * 224 + tn * 32 + w0 * 32 + 128, acc_value);
     }
 }
 
 void conv1_dgrad_f32_3x4x16(const float *restrict dy_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long thread, const long threads)
+        float *restrict t0_blocked_ptr, const long rows, const long thread, const long threads)
 {
     {
         const long jobs = (1) * (4);
@@ -224,8 +228,8 @@ void conv1_dgrad_f32_3x4x16(const float *restrict dy_blocked_ptr, const float *r
             const long c0 = rest * 3;
             long w0 = 0;
             for (; w0 + 4 <= 4; w0 += 4) {
-                conv1_dgrad_f32_3x4x16_phase0_tile(dy_blocked_ptr, w_ptr, t0_ptr, rows, h, c0, w0, 3, 4, 0,
-                        0);
+                conv1_dgrad_f32_3x4x16_phase0_tile(dy_blocked_ptr, w_ptr, t0_blocked_ptr, rows, h, c0, w0, 3,
+                        4, 0, 0);
             }
         }
     }
@@ -238,8 +242,8 @@ void conv1_dgrad_f32_3x4x16(const float *restrict dy_blocked_ptr, const float *r
             const long c0 = rest * 3;
             long h0 = 0;
             for (; h0 + 4 <= 4; h0 += 4) {
-                conv1_dgrad_f32_3x4x16_phase1_tile(dy_blocked_ptr, w_ptr, t0_ptr, rows, w, c0, h0, 3, 4, 0,
-                        0);
+                conv1_dgrad_f32_3x4x16_phase1_tile(dy_blocked_ptr, w_ptr, t0_blocked_ptr, rows, w, c0, h0, 3,
+                        4, 0, 0);
             }
         }
     }
@@ -252,8 +256,8 @@ void conv1_dgrad_f32_3x4x16(const float *restrict dy_blocked_ptr, const float *r
             const long c0 = rest * 3;
             long w0 = 0;
             for (; w0 + 4 <= 4; w0 += 4) {
-                conv1_dgrad_f32_3x4x16_phase2_tile(dy_blocked_ptr, w_ptr, t0_ptr, rows, h, c0, w0, 3, 4, 0,
-                        0);
+                conv1_dgrad_f32_3x4x16_phase2_tile(dy_blocked_ptr, w_ptr, t0_blocked_ptr, rows, h, c0, w0, 3,
+                        4, 0, 0);
             }
         }
     }
@@ -266,8 +270,8 @@ void conv1_dgrad_f32_3x4x16(const float *restrict dy_blocked_ptr, const float *r
             const long c0 = rest * 3;
             long w0 = 0;
             for (; w0 + 3 <= 3; w0 += 3) {
-                conv1_dgrad_f32_3x4x16_phase3_tile(dy_blocked_ptr, w_ptr, t0_ptr, rows, h, c0, w0, 3, 3, 0,
-                        0);
+                conv1_dgrad_f32_3x4x16_phase3_tile(dy_blocked_ptr, w_ptr, t0_blocked_ptr, rows, h, c0, w0, 3,
+                        3, 0, 0);
             }
         }
     }
@@ -275,7 +279,7 @@ void conv1_dgrad_f32_3x4x16(const float *restrict dy_blocked_ptr, const float *r
 
 /* relayout_f32_2
  * from    the graph, by assign_layout, lower, merge_axes, schedule
- *         %0_rows: f32[n<=16,3,7,7] = loops(%0) {
+ *         %0: f32[n<=16,3,7,7] = loops(%0_blocked) {
  *           title="relayout"
  *           for(n:n<=16, chw:147)
  *           map() { store 0[n, chw / 49, (chw / 7) % 7, chw % 7] = $0[n, chw / 49, (chw / 7) % 7, chw % 7] }
@@ -286,21 +290,21 @@ void conv1_dgrad_f32_3x4x16(const float *restrict dy_blocked_ptr, const float *r
  */
 
 /* All stages of one outer point; `partial` tests the last lanes. */
-INLINE void relayout_f32_2_point(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
-        const long n_block, const long chw, const int partial)
+INLINE void relayout_f32_2_point(const float *restrict t0_blocked_ptr, float *restrict t0_ptr,
+        const long rows, const long n_block, const long chw, const int partial)
 {
     (void)partial;
     {
         {
-            const f32x16 lanes = f32x16_load(t0_ptr + chw * 16);
+            const f32x16 lanes = f32x16_load(t0_blocked_ptr + chw * 16);
             for (int lane = 0; lane < 16; ++lane)
                 if (!partial || (lane < rows))
-                    t0_rows_ptr[lane * 147 + chw] = lanes[lane];
+                    t0_ptr[lane * 147 + chw] = lanes[lane];
         }
     }
 }
 
-void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
+void relayout_f32_2(const float *restrict t0_blocked_ptr, float *restrict t0_ptr, const long rows,
         const long thread, const long threads)
 {
     const long jobs = ((rows + 15) / 16);
@@ -308,9 +312,9 @@ void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, c
         const long n_block = job;
         for (long chw = 0; chw < 147; ++chw)
             if (15 < rows)
-                relayout_f32_2_point(t0_ptr, t0_rows_ptr, rows, n_block, chw, 0);
+                relayout_f32_2_point(t0_blocked_ptr, t0_ptr, rows, n_block, chw, 0);
             else
-                relayout_f32_2_point(t0_ptr, t0_rows_ptr, rows, n_block, chw, 1);
+                relayout_f32_2_point(t0_blocked_ptr, t0_ptr, rows, n_block, chw, 1);
     }
 }
 
@@ -321,8 +325,8 @@ void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, c
 void relayout_f32(const float *restrict dy_ptr, float *restrict dy_blocked_ptr, const long rows,
         const long thread, const long threads);
 void conv1_dgrad_f32_3x4x16(const float *restrict dy_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long thread, const long threads);
-void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
+        float *restrict t0_blocked_ptr, const long rows, const long thread, const long threads);
+void relayout_f32_2(const float *restrict t0_blocked_ptr, float *restrict t0_ptr, const long rows,
         const long thread, const long threads);
 
 void case_step(void *context, int thread, int threads, void (*barrier)(void))
@@ -337,7 +341,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                 rows, thread, threads);
 
     barrier();
-    /* conv1_dgrad_f32_3x4x16: %0 */
+    /* conv1_dgrad_f32_3x4x16: %0_blocked */
     conv1_dgrad_f32_3x4x16(
         (float *)(call->arena + 9408),
             (float *)call->stores[0],
@@ -345,7 +349,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                     rows, thread, threads);
 
     barrier();
-    /* relayout_f32_2: %0_rows */
+    /* relayout_f32_2: %0 */
     relayout_f32_2(
         (float *)(call->arena + 0),
             (float *)call->outputs[0],

@@ -43,7 +43,7 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
 
 /* conv1_fprop_bias_relu_f32_3x9x16
  * from    conv1, by fuse_epilogue, assign_layout, lower, select_tile
- *         %2: f32[n<=20,5,7,9|0123.0x16] = gemm(%x_blocked, %w, %b) {
+ *         %2_blocked: f32[n<=20,5,7,9|0123.0x16] = gemm(%x_blocked, %w, %b) {
  *           title="fprop_bias_relu"
  *           phase {
  *             batch(g:1) m(k:5) n(n:n<=20, p:7, q:9) k(c:3, r:3, s:3)
@@ -61,10 +61,10 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
 
 /* One term of a tile's sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_fprop_bias_relu_f32_3x9x16_term(const float *restrict x_blocked_ptr,
-        const float *restrict w_ptr, const float *restrict b_ptr, float *restrict t2_ptr, const long rows,
-        const long n_block, const long p, const long k0, const long q0, const long c, const long r,
-        const long s, const long tm_size, const long tn_size, const int guarded, const int partial,
-        f32x16 acc[3][9])
+        const float *restrict w_ptr, const float *restrict b_ptr, float *restrict t2_blocked_ptr,
+        const long rows, const long n_block, const long p, const long k0, const long q0, const long c,
+        const long r, const long s, const long tm_size, const long tn_size, const int guarded,
+        const int partial, f32x16 acc[3][9])
 {
     (void)guarded, (void)partial;
     float held[3];
@@ -81,8 +81,8 @@ INLINE void conv1_fprop_bias_relu_f32_3x9x16_term(const float *restrict x_blocke
 
 /* One register tile of tm_size x tn_size sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_fprop_bias_relu_f32_3x9x16_tile(const float *restrict x_blocked_ptr,
-        const float *restrict w_ptr, const float *restrict b_ptr, float *restrict t2_ptr, const long rows,
-        const long n_block, const long p, const long k0, const long q0, const long tm_size,
+        const float *restrict w_ptr, const float *restrict b_ptr, float *restrict t2_blocked_ptr,
+        const long rows, const long n_block, const long p, const long k0, const long q0, const long tm_size,
         const long tn_size, const int guarded, const int partial)
 {
     (void)guarded, (void)partial;
@@ -95,11 +95,11 @@ INLINE void conv1_fprop_bias_relu_f32_3x9x16_tile(const float *restrict x_blocke
                 if (!(p + r - 1 >= 0 && p + r - 1 < 7)) continue;
                 for (long s = 0; s < 3; ++s) {
                     if (!guarded && q0 + s >= 1 && q0 + s < 2)
-                        conv1_fprop_bias_relu_f32_3x9x16_term(x_blocked_ptr, w_ptr, b_ptr, t2_ptr, rows,
-                                n_block, p, k0, q0, c, r, s, tm_size, tn_size, 0, partial, acc);
+                        conv1_fprop_bias_relu_f32_3x9x16_term(x_blocked_ptr, w_ptr, b_ptr, t2_blocked_ptr,
+                                rows, n_block, p, k0, q0, c, r, s, tm_size, tn_size, 0, partial, acc);
                     else
-                        conv1_fprop_bias_relu_f32_3x9x16_term(x_blocked_ptr, w_ptr, b_ptr, t2_ptr, rows,
-                                n_block, p, k0, q0, c, r, s, tm_size, tn_size, 1, partial, acc);
+                        conv1_fprop_bias_relu_f32_3x9x16_term(x_blocked_ptr, w_ptr, b_ptr, t2_blocked_ptr,
+                                rows, n_block, p, k0, q0, c, r, s, tm_size, tn_size, 1, partial, acc);
                 }
             }
         }
@@ -107,13 +107,13 @@ INLINE void conv1_fprop_bias_relu_f32_3x9x16_tile(const float *restrict x_blocke
     UNROLL for (long tm = 0; tm < tm_size; ++tm)
     UNROLL for (long tn = 0; tn < tn_size; ++tn) {
         const f32x16 acc_value = acc[tm][tn];
-        f32x16_store(t2_ptr + n_block * 5040 + k0 * 1008 + tm * 1008 + p * 144 + q0 * 16 + tn * 16,
+        f32x16_store(t2_blocked_ptr + n_block * 5040 + k0 * 1008 + tm * 1008 + p * 144 + q0 * 16 + tn * 16,
                 f32x16_max((acc_value + b_ptr[k0 + tm]), f32x16_splat(0.0f)));
     }
 }
 
 void conv1_fprop_bias_relu_f32_3x9x16(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        const float *restrict b_ptr, float *restrict t2_ptr, const long rows, const long thread,
+        const float *restrict b_ptr, float *restrict t2_blocked_ptr, const long rows, const long thread,
         const long threads)
 {
     {
@@ -128,14 +128,14 @@ void conv1_fprop_bias_relu_f32_3x9x16(const float *restrict x_blocked_ptr, const
             if (k0 + 3 <= 5) {
                 long q0 = 0;
                 for (; q0 + 9 <= 9; q0 += 9) {
-                    conv1_fprop_bias_relu_f32_3x9x16_tile(x_blocked_ptr, w_ptr, b_ptr, t2_ptr, rows, n_block,
-                            p, k0, q0, 3, 9, 0, 0);
+                    conv1_fprop_bias_relu_f32_3x9x16_tile(x_blocked_ptr, w_ptr, b_ptr, t2_blocked_ptr, rows,
+                            n_block, p, k0, q0, 3, 9, 0, 0);
                 }
             } else {
                 long q0 = 0;
                 for (; q0 + 9 <= 9; q0 += 9) {
-                    conv1_fprop_bias_relu_f32_3x9x16_tile(x_blocked_ptr, w_ptr, b_ptr, t2_ptr, rows, n_block,
-                            p, k0, q0, 2, 9, 0, 0);
+                    conv1_fprop_bias_relu_f32_3x9x16_tile(x_blocked_ptr, w_ptr, b_ptr, t2_blocked_ptr, rows,
+                            n_block, p, k0, q0, 2, 9, 0, 0);
                 }
             }
         }
@@ -144,7 +144,7 @@ void conv1_fprop_bias_relu_f32_3x9x16(const float *restrict x_blocked_ptr, const
 
 /* relayout_f32_2
  * from    the graph, by assign_layout, lower, merge_axes, schedule
- *         %2_rows: f32[n<=20,5,7,9] = loops(%2) {
+ *         %2: f32[n<=20,5,7,9] = loops(%2_blocked) {
  *           title="relayout"
  *           for(n:n<=20, chw:315)
  *           map() { store 0[n, chw / 63, (chw / 9) % 7, chw % 9] = $0[n, chw / 63, (chw / 9) % 7, chw % 9] }
@@ -155,45 +155,45 @@ void conv1_fprop_bias_relu_f32_3x9x16(const float *restrict x_blocked_ptr, const
  */
 
 /* All stages of one outer point; `partial` tests the last lanes. */
-INLINE void relayout_f32_2_point(const float *restrict t2_ptr, float *restrict t2_rows_ptr, const long rows,
-        const long n, const long chw_block, const int partial)
+INLINE void relayout_f32_2_point(const float *restrict t2_blocked_ptr, float *restrict t2_ptr,
+        const long rows, const long n, const long chw_block, const int partial)
 {
     (void)partial;
     {
         if (!partial)
-            f32x16_store(t2_rows_ptr + n * 315 + chw_block * 16, (partial ? ({
+            f32x16_store(t2_ptr + n * 315 + chw_block * 16, (partial ? ({
             f32x16 lanes;
             for (int lane = 0; lane < 16; ++lane)
-                lanes[lane] = chw_block * 16 + lane < 315 ? t2_ptr[((n) / 16) * 5024 + chw_block * 256 +
-                        lane * 16 + n] : 0.0f;
+                lanes[lane] = chw_block * 16 + lane < 315 ? t2_blocked_ptr[((n) / 16) * 5024 +
+                        chw_block * 256 + lane * 16 + n] : 0.0f;
             lanes;
         }) : ({
             f32x16 lanes;
             for (int lane = 0; lane < 16; ++lane)
-                lanes[lane] = t2_ptr[((n) / 16) * 5024 + chw_block * 256 + lane * 16 + n];
+                lanes[lane] = t2_blocked_ptr[((n) / 16) * 5024 + chw_block * 256 + lane * 16 + n];
             lanes;
         })));
         else {
             const f32x16 lanes = (partial ? ({
                 f32x16 lanes;
                 for (int lane = 0; lane < 16; ++lane)
-                    lanes[lane] = chw_block * 16 + lane < 315 ? t2_ptr[((n) / 16) * 5024 + chw_block * 256 +
-                            lane * 16 + n] : 0.0f;
+                    lanes[lane] = chw_block * 16 + lane < 315 ? t2_blocked_ptr[((n) / 16) * 5024 +
+                            chw_block * 256 + lane * 16 + n] : 0.0f;
                 lanes;
             }) : ({
                 f32x16 lanes;
                 for (int lane = 0; lane < 16; ++lane)
-                    lanes[lane] = t2_ptr[((n) / 16) * 5024 + chw_block * 256 + lane * 16 + n];
+                    lanes[lane] = t2_blocked_ptr[((n) / 16) * 5024 + chw_block * 256 + lane * 16 + n];
                 lanes;
             }));
             for (int lane = 0; lane < 16; ++lane)
                 if (chw_block * 16 + lane < 315)
-                    t2_rows_ptr[n * 315 + chw_block * 16 + lane] = lanes[lane];
+                    t2_ptr[n * 315 + chw_block * 16 + lane] = lanes[lane];
         }
     }
 }
 
-void relayout_f32_2(const float *restrict t2_ptr, float *restrict t2_rows_ptr, const long rows,
+void relayout_f32_2(const float *restrict t2_blocked_ptr, float *restrict t2_ptr, const long rows,
         const long thread, const long threads)
 {
     const long jobs = (rows);
@@ -201,9 +201,9 @@ void relayout_f32_2(const float *restrict t2_ptr, float *restrict t2_rows_ptr, c
         const long n = job;
         for (long chw_block = 0; chw_block < 20; ++chw_block)
             if (chw_block * 16 + 15 < 315)
-                relayout_f32_2_point(t2_ptr, t2_rows_ptr, rows, n, chw_block, 0);
+                relayout_f32_2_point(t2_blocked_ptr, t2_ptr, rows, n, chw_block, 0);
             else
-                relayout_f32_2_point(t2_ptr, t2_rows_ptr, rows, n, chw_block, 1);
+                relayout_f32_2_point(t2_blocked_ptr, t2_ptr, rows, n, chw_block, 1);
     }
 }
 
@@ -214,9 +214,9 @@ void relayout_f32_2(const float *restrict t2_ptr, float *restrict t2_rows_ptr, c
 void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, const long rows,
         const long thread, const long threads);
 void conv1_fprop_bias_relu_f32_3x9x16(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        const float *restrict b_ptr, float *restrict t2_ptr, const long rows, const long thread,
+        const float *restrict b_ptr, float *restrict t2_blocked_ptr, const long rows, const long thread,
         const long threads);
-void relayout_f32_2(const float *restrict t2_ptr, float *restrict t2_rows_ptr, const long rows,
+void relayout_f32_2(const float *restrict t2_blocked_ptr, float *restrict t2_ptr, const long rows,
         const long thread, const long threads);
 
 void case_step(void *context, int thread, int threads, void (*barrier)(void))
@@ -231,7 +231,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                 rows, thread, threads);
 
     barrier();
-    /* conv1_fprop_bias_relu_f32_3x9x16: %2 */
+    /* conv1_fprop_bias_relu_f32_3x9x16: %2_blocked */
     conv1_fprop_bias_relu_f32_3x9x16(
         (float *)(call->arena + 40320),
             (float *)call->stores[0],
@@ -240,7 +240,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                         rows, thread, threads);
 
     barrier();
-    /* relayout_f32_2: %2_rows */
+    /* relayout_f32_2: %2 */
     relayout_f32_2(
         (float *)(call->arena + 0),
             (float *)call->outputs[0],

@@ -46,7 +46,7 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
 
 /* conv1_fprop_f32_1x5x16
  * from    conv1, by assign_layout, lower, select_tile
- *         %0: f32[n<=16,7,5,5|0123.0x16] = gemm(%x_blocked, %w) {
+ *         %0_blocked: f32[n<=16,7,5,5|0123.0x16] = gemm(%x_blocked, %w) {
  *           title="fprop"
  *           phase {
  *             batch(g:7) m(k:1) n(n:n<=16, p:5, q:5) k(c:1, r:3, s:3)
@@ -64,8 +64,8 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
 
 /* One term of a tile's sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_fprop_f32_1x5x16_term(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long g, const long p, const long k, const long q0,
-        const long r, const long s, const long tm_size, const long tn_size, const int guarded,
+        float *restrict t0_blocked_ptr, const long rows, const long g, const long p, const long k,
+        const long q0, const long r, const long s, const long tm_size, const long tn_size, const int guarded,
         const int partial, f32x16 acc[1][5])
 {
     (void)guarded, (void)partial;
@@ -83,8 +83,8 @@ INLINE void conv1_fprop_f32_1x5x16_term(const float *restrict x_blocked_ptr, con
 
 /* One register tile of tm_size x tn_size sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_fprop_f32_1x5x16_tile(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long g, const long p, const long k, const long q0,
-        const long tm_size, const long tn_size, const int guarded, const int partial)
+        float *restrict t0_blocked_ptr, const long rows, const long g, const long p, const long k,
+        const long q0, const long tm_size, const long tn_size, const int guarded, const int partial)
 {
     (void)guarded, (void)partial;
     f32x16 acc[1][5];
@@ -95,23 +95,23 @@ INLINE void conv1_fprop_f32_1x5x16_tile(const float *restrict x_blocked_ptr, con
             if (!(p + r - 1 >= 0 && p + r - 1 < 5)) continue;
             for (long s = 0; s < 3; ++s) {
                 if (!guarded && q0 + s >= 1 && q0 + s < 2)
-                    conv1_fprop_f32_1x5x16_term(x_blocked_ptr, w_ptr, t0_ptr, rows, g, p, k, q0, r, s,
-                            tm_size, tn_size, 0, partial, acc);
+                    conv1_fprop_f32_1x5x16_term(x_blocked_ptr, w_ptr, t0_blocked_ptr, rows, g, p, k, q0, r,
+                            s, tm_size, tn_size, 0, partial, acc);
                 else
-                    conv1_fprop_f32_1x5x16_term(x_blocked_ptr, w_ptr, t0_ptr, rows, g, p, k, q0, r, s,
-                            tm_size, tn_size, 1, partial, acc);
+                    conv1_fprop_f32_1x5x16_term(x_blocked_ptr, w_ptr, t0_blocked_ptr, rows, g, p, k, q0, r,
+                            s, tm_size, tn_size, 1, partial, acc);
             }
         }
     }
     UNROLL for (long tm = 0; tm < tm_size; ++tm)
     UNROLL for (long tn = 0; tn < tn_size; ++tn) {
         const f32x16 acc_value = acc[tm][tn];
-        f32x16_store(t0_ptr + g * 400 + p * 80 + q0 * 16 + tn * 16, acc_value);
+        f32x16_store(t0_blocked_ptr + g * 400 + p * 80 + q0 * 16 + tn * 16, acc_value);
     }
 }
 
 void conv1_fprop_f32_1x5x16(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long thread, const long threads)
+        float *restrict t0_blocked_ptr, const long rows, const long thread, const long threads)
 {
     {
         const long jobs = (1) * (7) * (5);
@@ -124,7 +124,8 @@ void conv1_fprop_f32_1x5x16(const float *restrict x_blocked_ptr, const float *re
             const long k = rest;
             long q0 = 0;
             for (; q0 + 5 <= 5; q0 += 5) {
-                conv1_fprop_f32_1x5x16_tile(x_blocked_ptr, w_ptr, t0_ptr, rows, g, p, k, q0, 1, 5, 0, 0);
+                conv1_fprop_f32_1x5x16_tile(x_blocked_ptr, w_ptr, t0_blocked_ptr, rows, g, p, k, q0, 1, 5, 0,
+                        0);
             }
         }
     }
@@ -132,7 +133,7 @@ void conv1_fprop_f32_1x5x16(const float *restrict x_blocked_ptr, const float *re
 
 /* relayout_f32_2
  * from    the graph, by assign_layout, lower, merge_axes, schedule
- *         %0_rows: f32[n<=16,7,5,5] = loops(%0) {
+ *         %0: f32[n<=16,7,5,5] = loops(%0_blocked) {
  *           title="relayout"
  *           for(n:n<=16, chw:175)
  *           map() { store 0[n, chw / 25, (chw / 5) % 5, chw % 5] = $0[n, chw / 25, (chw / 5) % 5, chw % 5] }
@@ -143,21 +144,21 @@ void conv1_fprop_f32_1x5x16(const float *restrict x_blocked_ptr, const float *re
  */
 
 /* All stages of one outer point; `partial` tests the last lanes. */
-INLINE void relayout_f32_2_point(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
-        const long n_block, const long chw, const int partial)
+INLINE void relayout_f32_2_point(const float *restrict t0_blocked_ptr, float *restrict t0_ptr,
+        const long rows, const long n_block, const long chw, const int partial)
 {
     (void)partial;
     {
         {
-            const f32x16 lanes = f32x16_load(t0_ptr + chw * 16);
+            const f32x16 lanes = f32x16_load(t0_blocked_ptr + chw * 16);
             for (int lane = 0; lane < 16; ++lane)
                 if (!partial || (lane < rows))
-                    t0_rows_ptr[lane * 175 + chw] = lanes[lane];
+                    t0_ptr[lane * 175 + chw] = lanes[lane];
         }
     }
 }
 
-void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
+void relayout_f32_2(const float *restrict t0_blocked_ptr, float *restrict t0_ptr, const long rows,
         const long thread, const long threads)
 {
     const long jobs = ((rows + 15) / 16);
@@ -165,9 +166,9 @@ void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, c
         const long n_block = job;
         for (long chw = 0; chw < 175; ++chw)
             if (15 < rows)
-                relayout_f32_2_point(t0_ptr, t0_rows_ptr, rows, n_block, chw, 0);
+                relayout_f32_2_point(t0_blocked_ptr, t0_ptr, rows, n_block, chw, 0);
             else
-                relayout_f32_2_point(t0_ptr, t0_rows_ptr, rows, n_block, chw, 1);
+                relayout_f32_2_point(t0_blocked_ptr, t0_ptr, rows, n_block, chw, 1);
     }
 }
 
@@ -178,8 +179,8 @@ void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, c
 void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, const long rows,
         const long thread, const long threads);
 void conv1_fprop_f32_1x5x16(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long thread, const long threads);
-void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
+        float *restrict t0_blocked_ptr, const long rows, const long thread, const long threads);
+void relayout_f32_2(const float *restrict t0_blocked_ptr, float *restrict t0_ptr, const long rows,
         const long thread, const long threads);
 
 void case_step(void *context, int thread, int threads, void (*barrier)(void))
@@ -194,7 +195,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                 rows, thread, threads);
 
     barrier();
-    /* conv1_fprop_f32_1x5x16: %0 */
+    /* conv1_fprop_f32_1x5x16: %0_blocked */
     conv1_fprop_f32_1x5x16(
         (float *)(call->arena + 0),
             (float *)call->stores[0],
@@ -202,7 +203,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                     rows, thread, threads);
 
     barrier();
-    /* relayout_f32_2: %0_rows */
+    /* relayout_f32_2: %0 */
     relayout_f32_2(
         (float *)(call->arena + 11200),
             (float *)call->outputs[0],

@@ -43,7 +43,7 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
 
 /* conv1_fprop_f32_3x9x4
  * from    conv1, by assign_layout, lower, select_tile
- *         %0: f32[n<=5,3,9,9|0123.0x4] = gemm(%x_blocked, %w) {
+ *         %0_blocked: f32[n<=5,3,9,9|0123.0x4] = gemm(%x_blocked, %w) {
  *           title="fprop"
  *           phase {
  *             batch(g:1) m(k:3) n(n:n<=5, p:9, q:9) k(c:2, r:3, s:3)
@@ -61,7 +61,7 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
 
 /* One term of a tile's sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_fprop_f32_3x9x4_term(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long n_block, const long p, const long k0,
+        float *restrict t0_blocked_ptr, const long rows, const long n_block, const long p, const long k0,
         const long q0, const long c, const long r, const long s, const long tm_size, const long tn_size,
         const int guarded, const int partial, f32x4 acc[3][9])
 {
@@ -80,7 +80,7 @@ INLINE void conv1_fprop_f32_3x9x4_term(const float *restrict x_blocked_ptr, cons
 
 /* One register tile of tm_size x tn_size sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_fprop_f32_3x9x4_tile(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long n_block, const long p, const long k0,
+        float *restrict t0_blocked_ptr, const long rows, const long n_block, const long p, const long k0,
         const long q0, const long tm_size, const long tn_size, const int guarded, const int partial)
 {
     (void)guarded, (void)partial;
@@ -93,11 +93,11 @@ INLINE void conv1_fprop_f32_3x9x4_tile(const float *restrict x_blocked_ptr, cons
                 if (!(r * 2 + p - 2 >= 0 && r * 2 + p - 2 < 9)) continue;
                 for (long s = 0; s < 3; ++s) {
                     if (!guarded && s * 2 + q0 >= 2 && s * 2 + q0 < 3)
-                        conv1_fprop_f32_3x9x4_term(x_blocked_ptr, w_ptr, t0_ptr, rows, n_block, p, k0, q0, c,
-                                r, s, tm_size, tn_size, 0, partial, acc);
+                        conv1_fprop_f32_3x9x4_term(x_blocked_ptr, w_ptr, t0_blocked_ptr, rows, n_block, p,
+                                k0, q0, c, r, s, tm_size, tn_size, 0, partial, acc);
                     else
-                        conv1_fprop_f32_3x9x4_term(x_blocked_ptr, w_ptr, t0_ptr, rows, n_block, p, k0, q0, c,
-                                r, s, tm_size, tn_size, 1, partial, acc);
+                        conv1_fprop_f32_3x9x4_term(x_blocked_ptr, w_ptr, t0_blocked_ptr, rows, n_block, p,
+                                k0, q0, c, r, s, tm_size, tn_size, 1, partial, acc);
                 }
             }
         }
@@ -105,12 +105,13 @@ INLINE void conv1_fprop_f32_3x9x4_tile(const float *restrict x_blocked_ptr, cons
     UNROLL for (long tm = 0; tm < tm_size; ++tm)
     UNROLL for (long tn = 0; tn < tn_size; ++tn) {
         const f32x4 acc_value = acc[tm][tn];
-        f32x4_store(t0_ptr + n_block * 972 + k0 * 324 + tm * 324 + p * 36 + q0 * 4 + tn * 4, acc_value);
+        f32x4_store(t0_blocked_ptr + n_block * 972 + k0 * 324 + tm * 324 + p * 36 + q0 * 4 + tn * 4,
+                acc_value);
     }
 }
 
 void conv1_fprop_f32_3x9x4(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long thread, const long threads)
+        float *restrict t0_blocked_ptr, const long rows, const long thread, const long threads)
 {
     {
         const long jobs = ((rows + 3) / 4) * (1) * (9);
@@ -123,8 +124,8 @@ void conv1_fprop_f32_3x9x4(const float *restrict x_blocked_ptr, const float *res
             const long n_block = rest;
             long q0 = 0;
             for (; q0 + 9 <= 9; q0 += 9) {
-                conv1_fprop_f32_3x9x4_tile(x_blocked_ptr, w_ptr, t0_ptr, rows, n_block, p, k0, q0, 3, 9, 0,
-                        0);
+                conv1_fprop_f32_3x9x4_tile(x_blocked_ptr, w_ptr, t0_blocked_ptr, rows, n_block, p, k0, q0, 3,
+                        9, 0, 0);
             }
         }
     }
@@ -132,7 +133,7 @@ void conv1_fprop_f32_3x9x4(const float *restrict x_blocked_ptr, const float *res
 
 /* relayout_f32_2
  * from    the graph, by assign_layout, lower, merge_axes, schedule
- *         %0_rows: f32[n<=5,3,9,9] = loops(%0) {
+ *         %0: f32[n<=5,3,9,9] = loops(%0_blocked) {
  *           title="relayout"
  *           for(n:n<=5, chw:243)
  *           map() { store 0[n, chw / 81, (chw / 9) % 9, chw % 9] = $0[n, chw / 81, (chw / 9) % 9, chw % 9] }
@@ -143,45 +144,45 @@ void conv1_fprop_f32_3x9x4(const float *restrict x_blocked_ptr, const float *res
  */
 
 /* All stages of one outer point; `partial` tests the last lanes. */
-INLINE void relayout_f32_2_point(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
-        const long n, const long chw_block, const int partial)
+INLINE void relayout_f32_2_point(const float *restrict t0_blocked_ptr, float *restrict t0_ptr,
+        const long rows, const long n, const long chw_block, const int partial)
 {
     (void)partial;
     {
         if (!partial)
-            f32x16_store(t0_rows_ptr + n * 243 + chw_block * 16, (partial ? ({
+            f32x16_store(t0_ptr + n * 243 + chw_block * 16, (partial ? ({
             f32x16 lanes;
             for (int lane = 0; lane < 16; ++lane)
-                lanes[lane] = chw_block * 16 + lane < 243 ? t0_ptr[((n) / 4) * 968 + chw_block * 64 +
+                lanes[lane] = chw_block * 16 + lane < 243 ? t0_blocked_ptr[((n) / 4) * 968 + chw_block * 64 +
                         lane * 4 + n] : 0.0f;
             lanes;
         }) : ({
             f32x16 lanes;
             for (int lane = 0; lane < 16; ++lane)
-                lanes[lane] = t0_ptr[((n) / 4) * 968 + chw_block * 64 + lane * 4 + n];
+                lanes[lane] = t0_blocked_ptr[((n) / 4) * 968 + chw_block * 64 + lane * 4 + n];
             lanes;
         })));
         else {
             const f32x16 lanes = (partial ? ({
                 f32x16 lanes;
                 for (int lane = 0; lane < 16; ++lane)
-                    lanes[lane] = chw_block * 16 + lane < 243 ? t0_ptr[((n) / 4) * 968 + chw_block * 64 +
-                            lane * 4 + n] : 0.0f;
+                    lanes[lane] = chw_block * 16 + lane < 243 ? t0_blocked_ptr[((n) / 4) * 968 +
+                            chw_block * 64 + lane * 4 + n] : 0.0f;
                 lanes;
             }) : ({
                 f32x16 lanes;
                 for (int lane = 0; lane < 16; ++lane)
-                    lanes[lane] = t0_ptr[((n) / 4) * 968 + chw_block * 64 + lane * 4 + n];
+                    lanes[lane] = t0_blocked_ptr[((n) / 4) * 968 + chw_block * 64 + lane * 4 + n];
                 lanes;
             }));
             for (int lane = 0; lane < 16; ++lane)
                 if (chw_block * 16 + lane < 243)
-                    t0_rows_ptr[n * 243 + chw_block * 16 + lane] = lanes[lane];
+                    t0_ptr[n * 243 + chw_block * 16 + lane] = lanes[lane];
         }
     }
 }
 
-void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
+void relayout_f32_2(const float *restrict t0_blocked_ptr, float *restrict t0_ptr, const long rows,
         const long thread, const long threads)
 {
     const long jobs = (rows);
@@ -189,9 +190,9 @@ void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, c
         const long n = job;
         for (long chw_block = 0; chw_block < 16; ++chw_block)
             if (chw_block * 16 + 15 < 243)
-                relayout_f32_2_point(t0_ptr, t0_rows_ptr, rows, n, chw_block, 0);
+                relayout_f32_2_point(t0_blocked_ptr, t0_ptr, rows, n, chw_block, 0);
             else
-                relayout_f32_2_point(t0_ptr, t0_rows_ptr, rows, n, chw_block, 1);
+                relayout_f32_2_point(t0_blocked_ptr, t0_ptr, rows, n, chw_block, 1);
     }
 }
 
@@ -202,8 +203,8 @@ void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, c
 void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, const long rows,
         const long thread, const long threads);
 void conv1_fprop_f32_3x9x4(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long thread, const long threads);
-void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
+        float *restrict t0_blocked_ptr, const long rows, const long thread, const long threads);
+void relayout_f32_2(const float *restrict t0_blocked_ptr, float *restrict t0_ptr, const long rows,
         const long thread, const long threads);
 
 void case_step(void *context, int thread, int threads, void (*barrier)(void))
@@ -218,7 +219,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                 rows, thread, threads);
 
     barrier();
-    /* conv1_fprop_f32_3x9x4: %0 */
+    /* conv1_fprop_f32_3x9x4: %0_blocked */
     conv1_fprop_f32_3x9x4(
         (float *)(call->arena + 7808),
             (float *)call->stores[0],
@@ -226,7 +227,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                     rows, thread, threads);
 
     barrier();
-    /* relayout_f32_2: %0_rows */
+    /* relayout_f32_2: %0 */
     relayout_f32_2(
         (float *)(call->arena + 0),
             (float *)call->outputs[0],

@@ -46,7 +46,7 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
 
 /* conv1_fprop_f32_3x5x16
  * from    conv1, by assign_layout, lower, select_tile
- *         %0: f32[n<=16,9,5,5|0123.0x16] = gemm(%x_blocked, %w) {
+ *         %0_blocked: f32[n<=16,9,5,5|0123.0x16] = gemm(%x_blocked, %w) {
  *           title="fprop"
  *           phase {
  *             batch(g:3) m(k:3) n(n:n<=16, p:5, q:5) k(c:2, r:3, s:3)
@@ -64,9 +64,9 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
 
 /* One term of a tile's sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_fprop_f32_3x5x16_term(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long g, const long p, const long k0, const long q0,
-        const long c, const long r, const long s, const long tm_size, const long tn_size, const int guarded,
-        const int partial, f32x16 acc[3][5])
+        float *restrict t0_blocked_ptr, const long rows, const long g, const long p, const long k0,
+        const long q0, const long c, const long r, const long s, const long tm_size, const long tn_size,
+        const int guarded, const int partial, f32x16 acc[3][5])
 {
     (void)guarded, (void)partial;
     float held[3];
@@ -83,8 +83,8 @@ INLINE void conv1_fprop_f32_3x5x16_term(const float *restrict x_blocked_ptr, con
 
 /* One register tile of tm_size x tn_size sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_fprop_f32_3x5x16_tile(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long g, const long p, const long k0, const long q0,
-        const long tm_size, const long tn_size, const int guarded, const int partial)
+        float *restrict t0_blocked_ptr, const long rows, const long g, const long p, const long k0,
+        const long q0, const long tm_size, const long tn_size, const int guarded, const int partial)
 {
     (void)guarded, (void)partial;
     f32x16 acc[3][5];
@@ -96,11 +96,11 @@ INLINE void conv1_fprop_f32_3x5x16_tile(const float *restrict x_blocked_ptr, con
                 if (!(p + r - 1 >= 0 && p + r - 1 < 5)) continue;
                 for (long s = 0; s < 3; ++s) {
                     if (!guarded && q0 + s >= 1 && q0 + s < 2)
-                        conv1_fprop_f32_3x5x16_term(x_blocked_ptr, w_ptr, t0_ptr, rows, g, p, k0, q0, c, r,
-                                s, tm_size, tn_size, 0, partial, acc);
+                        conv1_fprop_f32_3x5x16_term(x_blocked_ptr, w_ptr, t0_blocked_ptr, rows, g, p, k0, q0,
+                                c, r, s, tm_size, tn_size, 0, partial, acc);
                     else
-                        conv1_fprop_f32_3x5x16_term(x_blocked_ptr, w_ptr, t0_ptr, rows, g, p, k0, q0, c, r,
-                                s, tm_size, tn_size, 1, partial, acc);
+                        conv1_fprop_f32_3x5x16_term(x_blocked_ptr, w_ptr, t0_blocked_ptr, rows, g, p, k0, q0,
+                                c, r, s, tm_size, tn_size, 1, partial, acc);
                 }
             }
         }
@@ -108,12 +108,12 @@ INLINE void conv1_fprop_f32_3x5x16_tile(const float *restrict x_blocked_ptr, con
     UNROLL for (long tm = 0; tm < tm_size; ++tm)
     UNROLL for (long tn = 0; tn < tn_size; ++tn) {
         const f32x16 acc_value = acc[tm][tn];
-        f32x16_store(t0_ptr + g * 1200 + k0 * 400 + tm * 400 + p * 80 + q0 * 16 + tn * 16, acc_value);
+        f32x16_store(t0_blocked_ptr + g * 1200 + k0 * 400 + tm * 400 + p * 80 + q0 * 16 + tn * 16, acc_value);
     }
 }
 
 void conv1_fprop_f32_3x5x16(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long thread, const long threads)
+        float *restrict t0_blocked_ptr, const long rows, const long thread, const long threads)
 {
     {
         const long jobs = (1) * (3) * (5);
@@ -126,7 +126,8 @@ void conv1_fprop_f32_3x5x16(const float *restrict x_blocked_ptr, const float *re
             const long k0 = rest * 3;
             long q0 = 0;
             for (; q0 + 5 <= 5; q0 += 5) {
-                conv1_fprop_f32_3x5x16_tile(x_blocked_ptr, w_ptr, t0_ptr, rows, g, p, k0, q0, 3, 5, 0, 0);
+                conv1_fprop_f32_3x5x16_tile(x_blocked_ptr, w_ptr, t0_blocked_ptr, rows, g, p, k0, q0, 3, 5,
+                        0, 0);
             }
         }
     }
@@ -134,7 +135,7 @@ void conv1_fprop_f32_3x5x16(const float *restrict x_blocked_ptr, const float *re
 
 /* relayout_f32_2
  * from    the graph, by assign_layout, lower, merge_axes, schedule
- *         %0_rows: f32[n<=16,9,5,5] = loops(%0) {
+ *         %0: f32[n<=16,9,5,5] = loops(%0_blocked) {
  *           title="relayout"
  *           for(n:n<=16, chw:225)
  *           map() { store 0[n, chw / 25, (chw / 5) % 5, chw % 5] = $0[n, chw / 25, (chw / 5) % 5, chw % 5] }
@@ -145,21 +146,21 @@ void conv1_fprop_f32_3x5x16(const float *restrict x_blocked_ptr, const float *re
  */
 
 /* All stages of one outer point; `partial` tests the last lanes. */
-INLINE void relayout_f32_2_point(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
-        const long n_block, const long chw, const int partial)
+INLINE void relayout_f32_2_point(const float *restrict t0_blocked_ptr, float *restrict t0_ptr,
+        const long rows, const long n_block, const long chw, const int partial)
 {
     (void)partial;
     {
         {
-            const f32x16 lanes = f32x16_load(t0_ptr + chw * 16);
+            const f32x16 lanes = f32x16_load(t0_blocked_ptr + chw * 16);
             for (int lane = 0; lane < 16; ++lane)
                 if (!partial || (lane < rows))
-                    t0_rows_ptr[lane * 225 + chw] = lanes[lane];
+                    t0_ptr[lane * 225 + chw] = lanes[lane];
         }
     }
 }
 
-void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
+void relayout_f32_2(const float *restrict t0_blocked_ptr, float *restrict t0_ptr, const long rows,
         const long thread, const long threads)
 {
     const long jobs = ((rows + 15) / 16);
@@ -167,9 +168,9 @@ void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, c
         const long n_block = job;
         for (long chw = 0; chw < 225; ++chw)
             if (15 < rows)
-                relayout_f32_2_point(t0_ptr, t0_rows_ptr, rows, n_block, chw, 0);
+                relayout_f32_2_point(t0_blocked_ptr, t0_ptr, rows, n_block, chw, 0);
             else
-                relayout_f32_2_point(t0_ptr, t0_rows_ptr, rows, n_block, chw, 1);
+                relayout_f32_2_point(t0_blocked_ptr, t0_ptr, rows, n_block, chw, 1);
     }
 }
 
@@ -180,8 +181,8 @@ void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, c
 void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, const long rows,
         const long thread, const long threads);
 void conv1_fprop_f32_3x5x16(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long thread, const long threads);
-void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
+        float *restrict t0_blocked_ptr, const long rows, const long thread, const long threads);
+void relayout_f32_2(const float *restrict t0_blocked_ptr, float *restrict t0_ptr, const long rows,
         const long thread, const long threads);
 
 void case_step(void *context, int thread, int threads, void (*barrier)(void))
@@ -196,7 +197,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                 rows, thread, threads);
 
     barrier();
-    /* conv1_fprop_f32_3x5x16: %0 */
+    /* conv1_fprop_f32_3x5x16: %0_blocked */
     conv1_fprop_f32_3x5x16(
         (float *)(call->arena + 14400),
             (float *)call->stores[0],
@@ -204,7 +205,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                     rows, thread, threads);
 
     barrier();
-    /* relayout_f32_2: %0_rows */
+    /* relayout_f32_2: %0 */
     relayout_f32_2(
         (float *)(call->arena + 0),
             (float *)call->outputs[0],

@@ -43,7 +43,7 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
 
 /* conv1_fprop_f32_6x4x16
  * from    conv1, by assign_layout, lower, select_tile
- *         %0: f32[n<=17,6,5,4|0123.0x16] = gemm(%x_blocked, %w) {
+ *         %0_blocked: f32[n<=17,6,5,4|0123.0x16] = gemm(%x_blocked, %w) {
  *           title="fprop"
  *           phase {
  *             batch(g:1) m(k:6) n(n:n<=17, p:5, q:4) k(c:4, r:3, s:3)
@@ -61,7 +61,7 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
 
 /* One term of a tile's sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_fprop_f32_6x4x16_term(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long n_block, const long p, const long k0,
+        float *restrict t0_blocked_ptr, const long rows, const long n_block, const long p, const long k0,
         const long q0, const long c, const long r, const long s, const long tm_size, const long tn_size,
         const int guarded, const int partial, f32x16 acc[6][4])
 {
@@ -80,7 +80,7 @@ INLINE void conv1_fprop_f32_6x4x16_term(const float *restrict x_blocked_ptr, con
 
 /* One register tile of tm_size x tn_size sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void conv1_fprop_f32_6x4x16_tile(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long n_block, const long p, const long k0,
+        float *restrict t0_blocked_ptr, const long rows, const long n_block, const long p, const long k0,
         const long q0, const long tm_size, const long tn_size, const int guarded, const int partial)
 {
     (void)guarded, (void)partial;
@@ -92,11 +92,11 @@ INLINE void conv1_fprop_f32_6x4x16_tile(const float *restrict x_blocked_ptr, con
             for (long r = 0; r < 3; ++r) {
                 for (long s = 0; s < 3; ++s) {
                     if (!guarded && q0 * 3 + s >= 1 && q0 * 3 + s < 2)
-                        conv1_fprop_f32_6x4x16_term(x_blocked_ptr, w_ptr, t0_ptr, rows, n_block, p, k0, q0,
-                                c, r, s, tm_size, tn_size, 0, partial, acc);
+                        conv1_fprop_f32_6x4x16_term(x_blocked_ptr, w_ptr, t0_blocked_ptr, rows, n_block, p,
+                                k0, q0, c, r, s, tm_size, tn_size, 0, partial, acc);
                     else
-                        conv1_fprop_f32_6x4x16_term(x_blocked_ptr, w_ptr, t0_ptr, rows, n_block, p, k0, q0,
-                                c, r, s, tm_size, tn_size, 1, partial, acc);
+                        conv1_fprop_f32_6x4x16_term(x_blocked_ptr, w_ptr, t0_blocked_ptr, rows, n_block, p,
+                                k0, q0, c, r, s, tm_size, tn_size, 1, partial, acc);
                 }
             }
         }
@@ -104,12 +104,13 @@ INLINE void conv1_fprop_f32_6x4x16_tile(const float *restrict x_blocked_ptr, con
     UNROLL for (long tm = 0; tm < tm_size; ++tm)
     UNROLL for (long tn = 0; tn < tn_size; ++tn) {
         const f32x16 acc_value = acc[tm][tn];
-        f32x16_store(t0_ptr + n_block * 1920 + k0 * 320 + tm * 320 + p * 64 + q0 * 16 + tn * 16, acc_value);
+        f32x16_store(t0_blocked_ptr + n_block * 1920 + k0 * 320 + tm * 320 + p * 64 + q0 * 16 + tn * 16,
+                acc_value);
     }
 }
 
 void conv1_fprop_f32_6x4x16(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long thread, const long threads)
+        float *restrict t0_blocked_ptr, const long rows, const long thread, const long threads)
 {
     {
         const long jobs = ((rows + 15) / 16) * (1) * (5);
@@ -122,8 +123,8 @@ void conv1_fprop_f32_6x4x16(const float *restrict x_blocked_ptr, const float *re
             const long n_block = rest;
             long q0 = 0;
             for (; q0 + 4 <= 4; q0 += 4) {
-                conv1_fprop_f32_6x4x16_tile(x_blocked_ptr, w_ptr, t0_ptr, rows, n_block, p, k0, q0, 6, 4, 0,
-                        0);
+                conv1_fprop_f32_6x4x16_tile(x_blocked_ptr, w_ptr, t0_blocked_ptr, rows, n_block, p, k0, q0,
+                        6, 4, 0, 0);
             }
         }
     }
@@ -131,7 +132,7 @@ void conv1_fprop_f32_6x4x16(const float *restrict x_blocked_ptr, const float *re
 
 /* relayout_f32_2
  * from    the graph, by assign_layout, lower, merge_axes, schedule
- *         %0_rows: f32[n<=17,6,5,4] = loops(%0) {
+ *         %0: f32[n<=17,6,5,4] = loops(%0_blocked) {
  *           title="relayout"
  *           for(n:n<=17, chw:120)
  *           map() { store 0[n, chw / 20, (chw / 4) % 5, chw % 4] = $0[n, chw / 20, (chw / 4) % 5, chw % 4] }
@@ -142,28 +143,28 @@ void conv1_fprop_f32_6x4x16(const float *restrict x_blocked_ptr, const float *re
  */
 
 /* All stages of one outer point. */
-INLINE void relayout_f32_2_point(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
-        const long n, const long chw_block, const int partial)
+INLINE void relayout_f32_2_point(const float *restrict t0_blocked_ptr, float *restrict t0_ptr,
+        const long rows, const long n, const long chw_block, const int partial)
 {
     (void)partial;
     {
-        f32x8_store(t0_rows_ptr + n * 120 + chw_block * 8, ({
+        f32x8_store(t0_ptr + n * 120 + chw_block * 8, ({
             f32x8 lanes;
             for (int lane = 0; lane < 8; ++lane)
-                lanes[lane] = t0_ptr[((n) / 16) * 1904 + chw_block * 128 + lane * 16 + n];
+                lanes[lane] = t0_blocked_ptr[((n) / 16) * 1904 + chw_block * 128 + lane * 16 + n];
             lanes;
         }));
     }
 }
 
-void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
+void relayout_f32_2(const float *restrict t0_blocked_ptr, float *restrict t0_ptr, const long rows,
         const long thread, const long threads)
 {
     const long jobs = (rows);
     for (long job = jobs * thread / threads; job < jobs * (thread + 1) / threads; ++job) {
         const long n = job;
         for (long chw_block = 0; chw_block < 15; ++chw_block)
-            relayout_f32_2_point(t0_ptr, t0_rows_ptr, rows, n, chw_block, 0);
+            relayout_f32_2_point(t0_blocked_ptr, t0_ptr, rows, n, chw_block, 0);
     }
 }
 
@@ -174,8 +175,8 @@ void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, c
 void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, const long rows,
         const long thread, const long threads);
 void conv1_fprop_f32_6x4x16(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        float *restrict t0_ptr, const long rows, const long thread, const long threads);
-void relayout_f32_2(const float *restrict t0_ptr, float *restrict t0_rows_ptr, const long rows,
+        float *restrict t0_blocked_ptr, const long rows, const long thread, const long threads);
+void relayout_f32_2(const float *restrict t0_blocked_ptr, float *restrict t0_ptr, const long rows,
         const long thread, const long threads);
 
 void case_step(void *context, int thread, int threads, void (*barrier)(void))
@@ -190,7 +191,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                 rows, thread, threads);
 
     barrier();
-    /* conv1_fprop_f32_6x4x16: %0 */
+    /* conv1_fprop_f32_6x4x16: %0_blocked */
     conv1_fprop_f32_6x4x16(
         (float *)(call->arena + 0),
             (float *)call->stores[0],
@@ -198,7 +199,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                     rows, thread, threads);
 
     barrier();
-    /* relayout_f32_2: %0_rows */
+    /* relayout_f32_2: %0 */
     relayout_f32_2(
         (float *)(call->arena + 56320),
             (float *)call->outputs[0],

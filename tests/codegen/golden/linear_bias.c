@@ -42,7 +42,7 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
 
 /* fc1_fprop_bias_f32_7x2x16
  * from    fc1, by fuse_epilogue, assign_layout, lower, select_tile
- *         %1: f32[n<=20,7|01.0x16] = gemm(%x_blocked, %w, %b) {
+ *         %1_blocked: f32[n<=20,7|01.0x16] = gemm(%x_blocked, %w, %b) {
  *           title="fprop_bias"
  *           phase {
  *             batch() m(k:7) n(n:n<=20) k(c:33)
@@ -59,7 +59,7 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
 
 /* One register tile of tm_size x tn_size sums; `guarded` tests what can fail at the edge, `partial` the last lanes. */
 INLINE void fc1_fprop_bias_f32_7x2x16_tile(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        const float *restrict b_ptr, float *restrict t1_ptr, const long rows, const long k0,
+        const float *restrict b_ptr, float *restrict t1_blocked_ptr, const long rows, const long k0,
         const long n_block, const long tm_size, const long tn_size, const int guarded, const int partial)
 {
     (void)guarded, (void)partial;
@@ -81,12 +81,13 @@ INLINE void fc1_fprop_bias_f32_7x2x16_tile(const float *restrict x_blocked_ptr, 
     UNROLL for (long tm = 0; tm < tm_size; ++tm)
     UNROLL for (long tn = 0; tn < tn_size; ++tn) {
         const f32x16 acc_value = acc[tm][tn];
-        f32x16_store(t1_ptr + n_block * 112 + tn * 112 + k0 * 16 + tm * 16, (acc_value + b_ptr[k0 + tm]));
+        f32x16_store(t1_blocked_ptr + n_block * 112 + tn * 112 + k0 * 16 + tm * 16, (acc_value + b_ptr[k0 +
+                tm]));
     }
 }
 
 void fc1_fprop_bias_f32_7x2x16(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        const float *restrict b_ptr, float *restrict t1_ptr, const long rows, const long thread,
+        const float *restrict b_ptr, float *restrict t1_blocked_ptr, const long rows, const long thread,
         const long threads)
 {
     {
@@ -96,12 +97,12 @@ void fc1_fprop_bias_f32_7x2x16(const float *restrict x_blocked_ptr, const float 
             const long k0 = rest * 7;
             long n_block = 0;
             for (; n_block + 2 <= (rows + 15) / 16; n_block += 2) {
-                fc1_fprop_bias_f32_7x2x16_tile(x_blocked_ptr, w_ptr, b_ptr, t1_ptr, rows, k0, n_block, 7, 2,
-                        0, 0);
+                fc1_fprop_bias_f32_7x2x16_tile(x_blocked_ptr, w_ptr, b_ptr, t1_blocked_ptr, rows, k0,
+                        n_block, 7, 2, 0, 0);
             }
             for (; n_block < (rows + 15) / 16; n_block += 1) {
-                fc1_fprop_bias_f32_7x2x16_tile(x_blocked_ptr, w_ptr, b_ptr, t1_ptr, rows, k0, n_block, 7, 1,
-                        0, 0);
+                fc1_fprop_bias_f32_7x2x16_tile(x_blocked_ptr, w_ptr, b_ptr, t1_blocked_ptr, rows, k0,
+                        n_block, 7, 1, 0, 0);
             }
         }
     }
@@ -109,7 +110,7 @@ void fc1_fprop_bias_f32_7x2x16(const float *restrict x_blocked_ptr, const float 
 
 /* relayout_f32_2
  * from    the graph, by assign_layout, lower, schedule
- *         %1_rows: f32[n<=20,7] = loops(%1) {
+ *         %1: f32[n<=20,7] = loops(%1_blocked) {
  *           title="relayout"
  *           for(n:n<=20, c:7)
  *           map() { store 0[n, c] = $0[n, c] }
@@ -120,43 +121,43 @@ void fc1_fprop_bias_f32_7x2x16(const float *restrict x_blocked_ptr, const float 
  */
 
 /* All stages of one outer point; `partial` tests the last lanes. */
-INLINE void relayout_f32_2_point(const float *restrict t1_ptr, float *restrict t1_rows_ptr, const long rows,
-        const long n, const long c_block, const int partial)
+INLINE void relayout_f32_2_point(const float *restrict t1_blocked_ptr, float *restrict t1_ptr,
+        const long rows, const long n, const long c_block, const int partial)
 {
     (void)partial;
     {
         if (!partial)
-            f32x8_store(t1_rows_ptr + n * 7, (partial ? ({
+            f32x8_store(t1_ptr + n * 7, (partial ? ({
             f32x8 lanes;
             for (int lane = 0; lane < 8; ++lane)
-                lanes[lane] = lane < 7 ? t1_ptr[((n) / 16) * 112 + lane * 16 + (n) % 16] : 0.0f;
+                lanes[lane] = lane < 7 ? t1_blocked_ptr[((n) / 16) * 112 + lane * 16 + (n) % 16] : 0.0f;
             lanes;
         }) : ({
             f32x8 lanes;
             for (int lane = 0; lane < 8; ++lane)
-                lanes[lane] = t1_ptr[((n) / 16) * 112 + lane * 16 + (n) % 16];
+                lanes[lane] = t1_blocked_ptr[((n) / 16) * 112 + lane * 16 + (n) % 16];
             lanes;
         })));
         else {
             const f32x8 lanes = (partial ? ({
                 f32x8 lanes;
                 for (int lane = 0; lane < 8; ++lane)
-                    lanes[lane] = lane < 7 ? t1_ptr[((n) / 16) * 112 + lane * 16 + (n) % 16] : 0.0f;
+                    lanes[lane] = lane < 7 ? t1_blocked_ptr[((n) / 16) * 112 + lane * 16 + (n) % 16] : 0.0f;
                 lanes;
             }) : ({
                 f32x8 lanes;
                 for (int lane = 0; lane < 8; ++lane)
-                    lanes[lane] = t1_ptr[((n) / 16) * 112 + lane * 16 + (n) % 16];
+                    lanes[lane] = t1_blocked_ptr[((n) / 16) * 112 + lane * 16 + (n) % 16];
                 lanes;
             }));
             for (int lane = 0; lane < 8; ++lane)
                 if (lane < 7)
-                    t1_rows_ptr[n * 7 + lane] = lanes[lane];
+                    t1_ptr[n * 7 + lane] = lanes[lane];
         }
     }
 }
 
-void relayout_f32_2(const float *restrict t1_ptr, float *restrict t1_rows_ptr, const long rows,
+void relayout_f32_2(const float *restrict t1_blocked_ptr, float *restrict t1_ptr, const long rows,
         const long thread, const long threads)
 {
     const long jobs = (rows);
@@ -164,9 +165,9 @@ void relayout_f32_2(const float *restrict t1_ptr, float *restrict t1_rows_ptr, c
         const long n = job;
         for (long c_block = 0; c_block < 1; ++c_block)
             if (7 < 7)
-                relayout_f32_2_point(t1_ptr, t1_rows_ptr, rows, n, c_block, 0);
+                relayout_f32_2_point(t1_blocked_ptr, t1_ptr, rows, n, c_block, 0);
             else
-                relayout_f32_2_point(t1_ptr, t1_rows_ptr, rows, n, c_block, 1);
+                relayout_f32_2_point(t1_blocked_ptr, t1_ptr, rows, n, c_block, 1);
     }
 }
 
@@ -177,9 +178,9 @@ void relayout_f32_2(const float *restrict t1_ptr, float *restrict t1_rows_ptr, c
 void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, const long rows,
         const long thread, const long threads);
 void fc1_fprop_bias_f32_7x2x16(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
-        const float *restrict b_ptr, float *restrict t1_ptr, const long rows, const long thread,
+        const float *restrict b_ptr, float *restrict t1_blocked_ptr, const long rows, const long thread,
         const long threads);
-void relayout_f32_2(const float *restrict t1_ptr, float *restrict t1_rows_ptr, const long rows,
+void relayout_f32_2(const float *restrict t1_blocked_ptr, float *restrict t1_ptr, const long rows,
         const long thread, const long threads);
 
 void case_step(void *context, int thread, int threads, void (*barrier)(void))
@@ -194,7 +195,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                 rows, thread, threads);
 
     barrier();
-    /* fc1_fprop_bias_f32_7x2x16: %1 */
+    /* fc1_fprop_bias_f32_7x2x16: %1_blocked */
     fc1_fprop_bias_f32_7x2x16(
         (float *)(call->arena + 0),
             (float *)call->stores[0],
@@ -203,7 +204,7 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
                         rows, thread, threads);
 
     barrier();
-    /* relayout_f32_2: %1_rows */
+    /* relayout_f32_2: %1 */
     relayout_f32_2(
         (float *)(call->arena + 4224),
             (float *)call->outputs[0],
