@@ -31,7 +31,7 @@ def assign_layout(graph: Graph, target: Target = CPU) -> Graph:
         return graph
     b = fresh_builder(graph, "assign_layout")
     renamed: dict[Value, Value] = {}
-    read = {v for n in graph.nodes for v in n.inputs}
+    read = {v for n in graph.nodes if "relayout" not in n.op.traits for v in n.inputs}
     for v in graph.inputs:
         if v.type.rows is not None and v in read:
             renamed[v] = b(Relayout(result=batch_blocked(v.type, width)), v, name=f"{v.name}_blocked")

@@ -59,7 +59,7 @@ class ProgramReport:
         """The program's name and totals, in one line."""
         t = self.summary.totals
         kernels = "1 kernel" if t.kernels == 1 else f"{t.kernels} kernels"
-        work = f"{count(t.flops)}FLOP, {count(t.bytes)}B moved at least"
+        work = f"{t.flops / 1e9:.3g} GFLOP, {count(t.bytes)}B moved at least"
         return f"{printable(self.summary.name)}: {kernels}, {t.parameters:,} parameters, {work}"
 
     @property

@@ -1,0 +1,185 @@
+"""`convc doctor`: what this machine can run, and what is missing."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from ctypes.util import find_library
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+import numpy as np
+
+from convc.cli.options import in_colour, working
+from convc.errors import ConvcError
+from convc.ir.interp import interpret
+from convc.ir.text import parse_graph
+from convc.passes import pipeline
+from convc.passes.target import CPU
+from convc.runtime import cpu
+from convc.runtime.cache import Cache
+from convc.runtime.pool import get_num_threads
+from convc.runtime.program import Program
+from convc.runtime.store import ParameterStore
+from convc.runtime.toolchain import cpu_features, find_compiler
+
+PYTHON = (3, 11)
+TINY = """
+graph @doctor(%x: f32[n<=4,3,6,5], %w: f32[5,3,3,3], %b: f32[5]) {
+  %0: f32[n<=4,5,6,5] = conv2d(%x, %w) {padding=[1, 1]}
+  %1: f32[n<=4,5,6,5] = bias_add(%0, %b)
+  %2: f32[n<=4,5,6,5] = relu(%1)
+  return %2
+}
+"""
+TERMS = 3 * 3 * 3 + 1
+ROUNDING = TERMS * TERMS * 2.0**-24
+"""The most by which a float32 sum of TERMS numbers, each at most 1, can be off: u for each term and addition."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, how it is, and, where something is missing, the command that mends it."""
+
+    name: str
+    text: str
+    state: str = "ok"
+    mend: str = ""
+
+
+@click.command()
+@click.pass_context
+def doctor(ctx: click.Context) -> None:
+    """Say what this machine can run, and what is missing, with the command that mends it.
+
+    A tiny convolution is compiled, run, and compared with the interpreter: the exit code is 0 where that
+    works, and 1 where it does not.
+
+    \b
+    Example:
+      convc doctor
+    """
+    with working("looking"):
+        findings = [_checked(name, check) for name, check in CHECKS.items()]
+    for f in findings:
+        _print(f)
+    works = findings[-1].state == "ok"
+    click.echo("\nThe cpu target works here." if works else "\nThe cpu target does not work here.")
+    ctx.exit(0 if works else 1)
+
+
+def _print(f: Finding) -> None:
+    colours = {"ok": "green", "missing": "red", "-": None}
+    mark = click.style(f"{f.state:<8}", fg=colours[f.state]) if in_colour() else f"{f.state:<8}"
+    click.echo(f"{mark}{f.name:<14}{f.text}")
+    if f.mend:
+        click.echo(f"{'':<22}mend it: {f.mend}")
+
+
+def _checked(name: str, check: Callable[[str], Finding]) -> Finding:
+    try:
+        return check(name)
+    except (ConvcError, OSError) as error:  # OSError: a library that was built, and does not load
+        return Finding(name, str(error), "missing")
+
+
+def _python(name: str) -> Finding:
+    text = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info[:2] >= PYTHON:
+        return Finding(name, text)
+    return Finding(name, f"{text}; convc needs 3.11 or later", "missing", "python3.11 -m venv .venv")
+
+
+def _compiler(name: str) -> Finding:
+    compiler = find_compiler()
+    return Finding(name, f"{compiler.version} ({' '.join(compiler.argv)})")
+
+
+def _processor(name: str) -> Finding:
+    features = cpu_features()
+    vectors = [flag for flag in ("avx512f", "avx2", "avx", "fma", "neon", "asimd", "sve") if flag in features.flags]
+    registers = f"{features.vector_registers} vectors of {CPU.lanes} float32 in registers"
+    return Finding(
+        name, f"{features.model}, {features.machine}: {', '.join(vectors) or 'no vector flags'}; {registers}"
+    )
+
+
+def _cache(name: str) -> Finding:
+    cache = Cache()
+    with cache.scratch({"probe": b""}):
+        pass  # raises where the folder cannot be written
+    files = [path.stat() for path in cache.root.rglob("*") if path.is_file()]
+    size = sum(s.st_size for s in files) / 1e6
+    return Finding(name, f"{cache.root}: {len(files)} files, {size:.1f} MB, writable")
+
+
+def _threads(name: str) -> Finding:
+    return Finding(name, f"{get_num_threads()}; CONVC_NUM_THREADS or convc.set_num_threads changes it")
+
+
+def _torch(name: str) -> Finding:
+    found = _installed("torch")
+    if found:
+        return Finding(name, f"torch {found}, the witness of tests and benchmarks")
+    return Finding(
+        name, "not installed: only tests and benchmarks compare with it", "-", "pip install 'convc[witness]'"
+    )
+
+
+def _matplotlib(name: str) -> Finding:
+    found = _installed("matplotlib")
+    if found:
+        return Finding(name, f"{found}, for the figures of a study")
+    return Finding(name, "not installed: a study cannot draw", "missing", "pip install matplotlib")
+
+
+def _not_needed(name: str) -> Finding:
+    present = {
+        "CUDA driver": bool(find_library("cuda")),
+        "PyCUDA": find_spec("pycuda") is not None,
+        "NVRTC": bool(find_library("nvrtc")) or find_spec("cuda") is not None,
+    }[name]
+    return Finding(name, f"{'present' if present else 'absent'}; not needed for the cpu target", "-")
+
+
+def _cpu_target(name: str) -> Finding:
+    """Compiles in a cache of its own, so that the compiler does run, and compares with the interpreter."""
+    graph = parse_graph(TINY)
+    draw = np.random.default_rng(0)
+    inputs = {v.name: draw.uniform(-1, 1, [int(e) for e in v.type.shape]).astype(np.float32) for v in graph.inputs}
+    with tempfile.TemporaryDirectory(prefix="convc-doctor-") as folder:
+        trace = pipeline.run(graph, pipeline.pipeline(train=False), cpu.target())
+        executable = cpu.CpuExecutable(trace.stages[-1][1], Cache(Path(folder) / "cache"))
+        y = Program(trace, executable, ParameterStore())(**inputs)
+    error = float(np.abs(y - interpret(graph, inputs)["2"]).max())
+    if error > ROUNDING:
+        return Finding(name, f"a convolution is wrong by {error:.2g}", "missing", "CONVC_CC=... with another compiler")
+    return Finding(name, f"compiled and ran a convolution; it differs from the interpreter by {error:.1g}")
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+CHECKS: dict[str, Callable[[str], Finding]] = {
+    "Python": _python,
+    "C compiler": _compiler,
+    "CPU": _processor,
+    "cache": _cache,
+    "threads": _threads,
+    "PyTorch": _torch,
+    "matplotlib": _matplotlib,
+    "CUDA driver": _not_needed,
+    "PyCUDA": _not_needed,
+    "NVRTC": _not_needed,
+    "cpu target": _cpu_target,
+}
+"""In order; the last decides whether the cpu target works."""

@@ -1,0 +1,109 @@
+"""`convc inspect`: a program's kernels, their source, and what each pass did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from convc.cli.lowering import lower_model
+from convc.cli.options import in_colour, model_options, working
+from convc.codegen.emit import Kernel
+from convc.errors import ConvcError
+from convc.ir.lexer import did_you_mean
+from convc.passes.pipeline import Trace
+from convc.passes.stages import find_stages, stage_diff
+from convc.runtime.program_report import HEADINGS, NUMBERS, ProgramReport
+
+
+@click.command()
+@model_options
+@click.option("--kernel", metavar="NAME", help="Print the source of the kernels whose names start so.")
+@click.option("--pass", "pass_name", metavar="NAME", help="Print what this pass changed, each time it ran.")
+@click.option("--ir", is_flag=True, help="Print the IR after the last pass (with --pass: after that pass).")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write everything as one page.")
+def inspect(
+    model: str,
+    shape: tuple[int, ...] | None,
+    mode: Literal["infer", "eval", "train"],
+    kernel: str | None,
+    pass_name: str | None,
+    ir: bool,
+    html: Path | None,
+) -> None:
+    """Show the program of MODEL: its kernels and memory, a kernel's source, or what a pass did. Builds nothing.
+
+    MODEL is a name from the zoo (lenet5), file.py:function, or file.conv.
+
+    \b
+    Examples:
+      convc inspect lenet5 --mode train
+      convc inspect lenet5 --kernel conv1
+      convc inspect lenet5 --pass fuse_epilogue
+      convc inspect lenet5 --html lenet5.html
+    """
+    with working(f"compiling {model}"):
+        report = lower_model(model, shape, mode).report
+    if html is not None:
+        with working(f"writing {html}"):
+            report.save(html)
+        click.echo(f"wrote {html}")
+    if kernel is not None:
+        for k in matching(report.source.kernels, kernel):
+            _print_highlighted(k.source, "c")
+    if pass_name is not None:
+        _print_pass(report.trace, pass_name, ir)
+    elif ir:
+        click.echo(str(report.graph))
+    if html is None and kernel is None and pass_name is None and not ir:
+        _print_table(report)
+
+
+def matching(kernels: tuple[Kernel, ...], prefix: str) -> list[Kernel]:
+    """The kernels whose names start with `prefix`; raises ConvcError where there is none."""
+    found = [k for k in kernels if k.name.startswith(prefix)]
+    if not found:
+        raise ConvcError(f"no kernel starts with '{prefix}'{did_you_mean(prefix, [k.name for k in kernels])}")
+    return found
+
+
+def _print_pass(trace: Trace, name: str, whole: bool) -> None:
+    stages = find_stages(trace, name)
+    for i in stages:
+        if whole:
+            click.echo(str(trace.stages[i][1]))
+        elif diff := stage_diff(trace, i):
+            _print_highlighted("\n".join(diff), "diff")
+        else:
+            click.echo(f"{i:02}_{name} changed nothing")
+
+
+def _print_highlighted(text: str, language: str) -> None:
+    if not in_colour():
+        click.echo(text)
+        return
+    from pygments import highlight  # here, for a fast start
+    from pygments.formatters import TerminalFormatter
+    from pygments.lexers import get_lexer_by_name
+
+    click.echo(highlight(text, get_lexer_by_name(language, stripnl=False), TerminalFormatter()), nl=False)
+
+
+def _print_table(report: ProgramReport) -> None:
+    if not in_colour():
+        click.echo(str(report))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right" if heading in NUMBERS else "left", overflow="fold")
+    for row in report.rows():
+        table.add_row(*map(Text, row))
+    console = Console()
+    console.print(Text(report.headline, "bold"))
+    console.print(Text(report.memory), end="\n\n")
+    console.print(table)

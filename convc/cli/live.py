@@ -1,0 +1,67 @@
+"""What the commands that train show: a progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from convc.train import EpochResult, Watch
+
+
+class Display(Watch):
+    """Shows runs of `epochs` epochs of `images` training images each; `measure` says of what the accuracy is."""
+
+    def __init__(self, console: Console, epochs: int, images: int, measure: str) -> None:
+        self.console, self.epochs, self.images, self.measure = console, epochs, images, measure
+        self.last = ""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
+            TimeRemainingColumn(),
+        )
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self.task = self.progress.add_task("", total=None)
+
+    def __enter__(self) -> Display:
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.progress.stop()
+
+    def compiling(self, model: str) -> None:
+        self.progress.update(self.task, description=f"compiling {model}")
+
+    def compiled(self, seconds: float) -> None:
+        self.say(f"compiled in {seconds:.1f} s")
+
+    def begin(self, lr: float, start: int, epochs_left: int) -> None:
+        self.last = ""
+        if start:
+            self.say(f"lr {lr:g} goes on after epoch {start}")
+        trained = self.progress.tasks[0].completed  # what an unfinished run left over is not made up for
+        total = trained + epochs_left * self.images
+        self.progress.update(self.task, total=total, description=f"lr {lr:g}  epoch {start + 1}/{self.epochs}")
+
+    def batch(self, images: int) -> None:
+        self.progress.advance(self.task, images)
+
+    def epoch(self, result: EpochResult, accuracy: float) -> None:
+        self.last = (
+            f"lr {result.lr:<6g} epoch {result.epoch:>{len(str(self.epochs))}}/{self.epochs}  "
+            f"loss {result.train_loss:.4f}  validation {result.validation.loss:.4f}  "
+            f"{self.measure} {accuracy:.1%}  {result.images_per_second:,.0f} images/s"
+        )
+        self.progress.update(self.task, description=self.last)
+        if not self.console.is_terminal:
+            self.say(self.last)
+
+    def end(self) -> None:
+        if self.last and self.console.is_terminal:
+            self.say(self.last)
+
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True, markup=False)

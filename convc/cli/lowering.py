@@ -1,0 +1,42 @@
+"""From MODEL to emitted source, without a build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from convc.cli.models import resolve_model
+from convc.codegen.emit import emit_c
+from convc.compiler import model_graph, trace_of
+from convc.errors import ConvcError
+from convc.ir.core import Graph
+from convc.optim import SGD
+from convc.runtime import cpu
+from convc.runtime.program_report import ProgramReport
+
+ROWS = 64
+"""Batch rows of a zoo model where no shape is given."""
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A model's program as text: `input_shape` is None for a graph."""
+
+    input_shape: tuple[int, ...] | None
+    report: ProgramReport
+
+
+def lower_model(spec: str, shape: tuple[int, ...] | None, mode: Literal["infer", "eval", "train"]) -> Lowered:
+    """All passes and the C source. Raises ConvcError where the model, the shape and the mode do not fit together."""
+    model, image = resolve_model(spec, shape[1:] if shape else None)
+    optimizer = SGD(momentum=0.9)  # what convc.compile takes where none is given
+    full: tuple[int, ...] | None = None
+    if isinstance(model, Graph):
+        graph = model
+    elif image is None:
+        raise ConvcError(f"{spec} needs --shape N,C,H,W: only zoo models and graphs have shapes of their own")
+    else:
+        full = (shape[0] if shape else ROWS, *image)
+        _, graph = model_graph(model, full, mode, "cross_entropy")
+    trace = trace_of(graph, mode, optimizer, cpu.target())
+    return Lowered(full, ProgramReport(trace, emit_c(trace.stages[-1][1])))

@@ -1,0 +1,116 @@
+"""What MODEL means on the command line: a name from the zoo, `file.py:function`, or `file.conv`."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from convc.codegen.names import identifier
+from convc.errors import ConvcError
+from convc.ir.core import Graph
+from convc.ir.lexer import did_you_mean
+from convc.ir.text import parse_graph
+from convc.models import ZOO
+from convc.nn import Module
+
+USER_MODULE = "convc_user_"
+"""The start of the name under which a model's file is imported: tells its frames in a traceback from ours."""
+
+
+def resolve_model(spec: str, shape: Sequence[int] | None = None) -> tuple[Module | Graph, tuple[int, ...] | None]:
+    """The model and its image shape (C, H, W): `shape` where it is given, else the zoo's, else None.
+
+    Raises ConvcError, in one line, where there is no such model, and where its file has an error.
+    """
+    image = tuple(shape) if shape is not None else None
+    if spec in ZOO:
+        make, own = ZOO[spec]
+        return make(), image or own
+    path, _, function = spec.rpartition(":")
+    if path.endswith(".py"):
+        return _from_python(Path(path), function), image
+    if spec.endswith(".py"):
+        raise ConvcError(f"a model in Python is named with its function, {spec}:function, but {spec} names none")
+    if spec.endswith(".conv"):
+        if image is not None:
+            raise ConvcError(f"a graph has the shapes that its text declares: leave out --shape for {spec}")
+        return read_graph(spec), None
+    raise ConvcError(
+        f"MODEL is a name from the zoo, file.py:function or file.conv, but not '{spec}'{did_you_mean(spec, ZOO)}"
+    )
+
+
+def read_graph(name: str) -> Graph:
+    """The graph in a text file, `-` for standard input. Raises ConvcError, with the file's name."""
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return parse_graph(data.decode())
+    except OSError as error:
+        raise ConvcError(f"cannot read {name}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConvcError(f"{name} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None
+    except ConvcError as error:
+        raise type(error)(f"{name}: {error}") from error
+
+
+def _from_python(path: Path, function: str) -> Module:
+    if not path.is_file():
+        raise ConvcError(f"cannot read {path}: there is no such file")
+    here = str(path.resolve().parent)
+    sys.path.insert(0, here)  # as `python file.py` does, for what the file imports from beside it
+    try:
+        return _called(path, _imported(path), function)
+    except (Exception, SystemExit) as error:
+        place = place_in_model(error)
+        if place is None:
+            raise
+        text = str(error) if isinstance(error, ConvcError) else f"{type(error).__name__}: {_message(error)}"
+        raise ConvcError(f"{place}: {text}") from error
+    finally:
+        sys.path.remove(here)
+
+
+def _imported(path: Path) -> ModuleType:
+    name = USER_MODULE + identifier(path.stem)
+    spec = spec_from_file_location(name, path)
+    assert spec is not None  # the name ends in .py
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _called(path: Path, module: ModuleType, function: str) -> Module:
+    make: Any = getattr(module, function, None)
+    if not callable(make):
+        own = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
+        raise ConvcError(f"{path} has no function '{function}'{did_you_mean(function, own)}")
+    try:
+        model = make()
+    except TypeError as error:
+        if place_in_model(error) is not None:
+            raise
+        raise ConvcError(f"{path}: {function}() is called without arguments, but {error}") from error
+    if not isinstance(model, Module):
+        raise ConvcError(f"{path}: {function}() must return a convc.nn.Module, but it returned {type(model).__name__}")
+    return model
+
+
+def place_in_model(error: BaseException) -> str | None:
+    """`file.py, line 3` where the error came from (or through) a model's file; None where it did not."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if frame.f_globals.get("__name__", "").startswith(USER_MODULE):
+            return f"{frame.f_code.co_filename}, line {line}"
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    return None
+
+
+def _message(error: BaseException) -> str:
+    return error.msg if isinstance(error, SyntaxError) else str(error)

@@ -1,0 +1,49 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from convc.compiler import MODES
+
+SHAPE_HELP = "The input's shape, N being the most rows of a batch; zoo models have one, with 64 rows."
+
+
+def shape_of(text: str) -> tuple[int, ...]:
+    """`64,1,28,28` as a tuple; raises click.BadParameter unless it is two numbers or more of at least 1."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) < 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"a shape is N,C,H,W (or N,features), numbers of at least 1, not '{text}'")
+    return tuple(int(part) for part in parts)
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """MODEL, --shape and --mode."""
+    decorators = (
+        click.argument("model"),
+        click.option("--shape", type=shape_of, metavar="N,C,H,W", help=SHAPE_HELP),
+        click.option("--mode", type=click.Choice(MODES), default="infer", show_default=True, help="What to compile."),
+    )
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+def in_colour() -> bool:
+    """Whether standard output is a terminal that wants colours."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Shows on standard error, where that is a terminal, that something is going on."""
+    from rich.console import Console  # here, for a fast start
+
+    with Console(stderr=True).status(text):
+        yield

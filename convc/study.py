@@ -1,0 +1,246 @@
+"""A learning-rate study: one model, several rates, compiled once, interrupted and resumed at will.
+
+    OUT/study.json                     the settings
+    OUT/history.csv, timing.csv        a row per epoch, written anew after each
+    OUT/checkpoint/study.safetensors   parameters and optimizer state of the rate in progress
+    OUT/weights_lr_0.01.safetensors    what each rate ended with
+    OUT/report.md, report.html, *.png  the report
+
+After an epoch the times are written, then the history, then the checkpoint, then, at the end of a rate, its
+weights. Going on trusts the last of them: a history that is ahead of its checkpoint is cut, and the epoch trained
+again.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+
+from convc.checkpoint import (
+    check_settings,
+    checkpoint_epoch,
+    fingerprints,
+    parameter_count,
+    save_checkpoint,
+    write_settings,
+)
+from convc.data import Dataset
+from convc.errors import DataError, RunError
+from convc.nn import Module
+from convc.optim import SGD
+from convc.report.history import EpochRecord, EpochTiming, RunHistory, read_history, write_history, write_timing
+from convc.report.recommend import Recommendation, recommend
+from convc.report.study_report import StudyFacts, write_report
+from convc.report.verdict import Verdict, judge, rate_text
+from convc.schedule import check_rate
+from convc.train import EpochResult, Trainer, Watch, check_count, compile_trainer, evaluate, fit
+
+RATES = (1.0, 0.1, 0.01, 0.005, 0.001)
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What to study; `model` and `data` are names for the report. Raises RunError on numbers out of range."""
+
+    model: str = "lenet5"
+    data: str = "mnist5k"
+    rates: tuple[float, ...] = RATES
+    epochs: int = 30
+    batch: int = 128
+    momentum: float = 0.9
+    seed: int = 0
+    target: str = "auto"
+
+    def __post_init__(self) -> None:
+        for lr in self.rates:
+            check_rate(lr)
+        if not self.rates or len(set(self.rates)) < len(self.rates):
+            raise RunError(f"a study needs learning rates that differ, not {' '.join(map(rate_text, self.rates))}")
+        check_count("epochs", self.epochs)
+        check_count("batch", self.batch)
+        if not 0 <= self.momentum < 1:
+            raise RunError(f"momentum lies in 0 <= momentum < 1, not {self.momentum}; give another --momentum")
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study found: a history and a verdict per rate, and which rate to take."""
+
+    runs: tuple[RunHistory, ...]
+    verdicts: tuple[Verdict, ...]
+    recommendation: Recommendation
+    report: Path
+
+
+def run_study(
+    plan: StudyPlan, module: Module, dataset: Dataset, out: Path | str, watch: Watch | None = None
+) -> StudyResult:
+    """Train `module` on `dataset` (as loaded; normalised here) at every rate of the plan, and write the report.
+
+    Where `out` holds a part of the same study, only the rest is trained, and all files but the times come out as
+    from an unbroken run. On KeyboardInterrupt the report of what is there is written before it goes on its way.
+    Raises DataError where `out` holds another study or cannot be written, and what compiling raises.
+    """
+    return _Study(plan, module, dataset, Path(out), watch or Watch()).run()
+
+
+class _Study:
+    def __init__(self, plan: StudyPlan, module: Module, dataset: Dataset, out: Path, watch: Watch) -> None:
+        self.plan, self.module, self.out, self.watch = plan, module, out, watch
+        self.began = perf_counter()
+        self.compile_seconds: float | None = None
+        self.records: dict[float, list[EpochRecord]] = {lr: [] for lr in plan.rates}
+        self.timings: list[EpochTiming] = []
+        self._claim(asdict(plan) | fingerprints(module, dataset))
+        self.seconds_before = sum(row.seconds for row in self.timings)
+        self.dataset = dataset.normalized()
+
+    def run(self) -> StudyResult:
+        try:
+            for lr in self.plan.rates:
+                if not self._done(lr):
+                    self._train(lr)
+        except KeyboardInterrupt:
+            if any(self.records.values()):
+                self._report()
+            raise
+        return self._report()
+
+    def _claim(self, settings: dict[str, object]) -> None:
+        """Begin in `out`, or take up what an earlier call with these settings left there."""
+        path, history = self.out / "study.json", self.out / "history.csv"
+        if path.exists():
+            check_settings(path, settings)
+        elif history.exists():
+            raise DataError(f"{self.out} holds the history of something else; choose another --out or delete it")
+        else:
+            write_settings(path, settings)
+        if history.exists():
+            self.records |= {run.lr: list(run.epochs) for run in read_history(history)}
+            timing = self.out / "timing.csv"
+            self.timings = read_timing(timing) if timing.exists() else []
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """Compiled when the first rate needs it; the later ones use it too."""
+        self.watch.compiling(self.plan.model)
+        optimizer = SGD(momentum=self.plan.momentum)
+        trainer = compile_trainer(
+            self.module,
+            self.dataset,
+            batch=self.plan.batch,
+            optimizer=optimizer,
+            seed=self.plan.seed,
+            target=self.plan.target,
+        )
+        self.compile_seconds = trainer.seconds
+        self.watch.compiled(trainer.seconds)
+        return trainer
+
+    def _train(self, lr: float) -> None:
+        trainer, store = self.trainer, self.module.store
+        start = self._restore(lr)
+        self.watch.begin(lr, start, sum(map(self._epochs_left, self.plan.rates)))
+        fit(
+            trainer.step,
+            trainer.evaluation,
+            self.dataset,
+            lr=lr,
+            epochs=start + self._epochs_left(lr),
+            seed=self.plan.seed,
+            start=start,
+            after_epoch=self._after_epoch,
+            after_batch=self.watch.batch,
+        )
+        store.save(self._weights(lr))
+        self.watch.end()
+
+    def _restore(self, lr: float) -> int:
+        """Parameters, state and history as after the rate's last checkpoint; returns its epoch, 0 for a fresh start."""
+        self.module.reset(self.plan.seed)
+        start = checkpoint_epoch(self._checkpoint, rate_text(lr))
+        if start > len(self.records[lr]):  # a history that someone deleted
+            start = 0
+        if start:
+            self.module.store.load(self._checkpoint)
+        self.records[lr] = self.records[lr][:start]
+        self.timings = [row for row in self.timings if row.lr != lr or row.epoch <= start]
+        return start
+
+    def _after_epoch(self, result: EpochResult) -> None:
+        accuracy = evaluate(self.trainer.evaluation, self.dataset.test).accuracy if result.finite else math.nan
+        record = EpochRecord(result.epoch, result.train_loss, result.validation.loss, accuracy)
+        self.records[result.lr].append(record)
+        self.timings.append(EpochTiming(result.lr, result.epoch, result.seconds, result.images_per_second))
+        write_timing(self.out / "timing.csv", self.timings)
+        write_history(self.out / "history.csv", self._runs())
+        save_checkpoint(self._checkpoint, self.module.store, rate_text(result.lr), result.epoch)
+        self.watch.epoch(result, accuracy)
+
+    def _report(self) -> StudyResult:
+        plan, data, runs = self.plan, self.dataset, self._runs()
+        facts = StudyFacts(
+            model=plan.model,
+            parameters=parameter_count(self.module, data),
+            dataset=data.name,
+            train_images=len(data.train),
+            validation_images=len(data.validation),
+            test_images=len(data.test),
+            classes=data.classes,
+            batch=plan.batch,
+            momentum=plan.momentum,
+            seed=plan.seed,
+            rates=plan.rates,
+            epochs=plan.epochs,
+            target=plan.target,
+            compiles=1,
+            compile_seconds=self.compile_seconds,
+            wall_seconds=self.seconds_before + perf_counter() - self.began,
+        )
+        write_report(self.out, runs, facts)
+        verdicts = tuple(judge(run, data.classes) for run in runs)
+        return StudyResult(runs, verdicts, recommend(verdicts), self.out / "report.html")
+
+    def _runs(self) -> tuple[RunHistory, ...]:
+        """The histories of the rates that were begun."""
+        return tuple(
+            RunHistory(lr, tuple(records), ended_early=not records[-1].finite)
+            for lr, records in self.records.items()
+            if records
+        )
+
+    def _epochs_left(self, lr: float) -> int:
+        records = self.records[lr]
+        ended = bool(records) and not records[-1].finite
+        return 0 if ended else self.plan.epochs - len(records)
+
+    def _done(self, lr: float) -> bool:
+        return self._epochs_left(lr) == 0 and self._weights(lr).exists()
+
+    def _weights(self, lr: float) -> Path:
+        return self.out / f"weights_lr_{rate_text(lr)}.safetensors"
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.out / "checkpoint" / "study.safetensors"
+
+
+def read_timing(path: Path) -> list[EpochTiming]:
+    """The rows of a file by `write_timing`. Raises DataError where it is none."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                EpochTiming(
+                    float(row["learning_rate"]),
+                    int(row["epoch"]),
+                    float(row["seconds"]),
+                    float(row["images_per_second"]),
+                )
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is not the timing.csv of a study ({error}); choose another --out") from None

@@ -1,0 +1,227 @@
+"""Training: a model's programs, the fit loop, and evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from convc.compiler import compile
+from convc.data import Dataset, Split, batches, epoch_order
+from convc.errors import DataError, RunError
+from convc.nn import Module
+from convc.optim import Optimizer
+from convc.runtime.program import Program, label_limits
+from convc.schedule import Schedule, check_rate
+
+MAX_SEED = 2**64 - 1
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Over a whole split: the mean loss per image in nats, and how many of `images` were right."""
+
+    loss: float
+    correct: int
+    images: int
+
+    @property
+    def accuracy(self) -> float:
+        """0..1"""
+        return self.correct / self.images
+
+    def __str__(self) -> str:
+        return f"loss {self.loss:.4f}, accuracy {self.accuracy:.2%} ({self.correct} of {self.images})"
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One epoch of training: `epoch` counts from 1, the loss is the mean per image in nats.
+
+    `seconds` is the wall time of training and validation, `images_per_second` that of training alone. A loss
+    that is no number is nan, and so is then every loss measured after it.
+    """
+
+    epoch: int
+    lr: float
+    train_loss: float
+    validation: Metrics
+    seconds: float
+    images_per_second: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether there is anything left to go on training with."""
+        return math.isfinite(self.train_loss) and math.isfinite(self.validation.loss)
+
+    @property
+    def validation_accuracy(self) -> float:
+        """0..1; nan beside a loss that is nan."""
+        return self.validation.accuracy if self.finite else math.nan
+
+
+class Watch:
+    """Told how a training run goes; every method may stay as it is. What one raises ends the run."""
+
+    def compiling(self, model: str) -> None:
+        """The programs of `model` are about to be compiled."""
+
+    def compiled(self, seconds: float) -> None:
+        """They are ready."""
+
+    def begin(self, lr: float, start: int, epochs_left: int) -> None:
+        """A run at rate `lr` goes on after epoch `start`; with those to come, `epochs_left` are left."""
+
+    def batch(self, images: int) -> None:
+        """One batch of `images` was trained."""
+
+    def epoch(self, result: EpochResult, accuracy: float) -> None:
+        """An epoch is over and safely stored; `accuracy` (0..1) is what its history shows."""
+
+    def end(self) -> None:
+        """The run is over."""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """The two programs of one model, which share its parameters, and how long compiling them took."""
+
+    step: Program
+    evaluation: Program
+    seconds: float
+
+
+def compile_trainer(
+    module: Module, dataset: Dataset, *, batch: int, optimizer: Optimizer, seed: int, target: str = "auto"
+) -> Trainer:
+    """Compile the train step and the evaluation of `module` for the images of `dataset`, `batch` at a time.
+
+    Raises DataError where the data has more classes than the model tells apart, RunError for a batch below 1
+    or a seed that is no 64-bit number, and what `convc.compile` raises.
+    """
+    check_count("batch", batch)
+    if not 0 <= seed <= MAX_SEED:
+        raise RunError(f"a seed is an integer with 0 <= seed < 2**64, not {seed}; give another --seed")
+    began = perf_counter()
+    shape = (batch, *dataset.image_shape)
+    step = compile(module, shape, mode="train", optimizer=optimizer, target=target, seed=seed)
+    evaluation = compile(module, shape, mode="eval", target=target, seed=seed)
+    check_classes(evaluation, dataset)
+    return Trainer(step, evaluation, perf_counter() - began)
+
+
+def check_count(name: str, number: int) -> None:
+    if number < 1:
+        raise RunError(f"{name} must be at least 1, not {number}; give another --{name}")
+
+
+def check_classes(program: Program, dataset: Dataset) -> None:
+    """Raises DataError where `dataset` has more classes than the program's model."""
+    for known in label_limits(program.trace.stages[0][1]).values():
+        if dataset.classes > known:
+            raise DataError(
+                f"a model must tell apart at least the classes of its data, but {program.graph.name} has {known} "
+                f"and {dataset.name} has {dataset.classes}; choose another model"
+            )
+
+
+def batch_capacity(program: Program) -> int:
+    """The most rows that one call of the program takes."""
+    return int(program.graph.inputs_of("data")[0].type.shape[0])
+
+
+def evaluate(program: Program, split: Split) -> Metrics:
+    """Loss and right answers of a program of mode `eval` over all of `split`, the last partial batch included.
+
+    A loss that is infinite comes back as nan, as every loss here that is no number.
+    """
+    loss, correct = 0.0, 0.0
+    for images, labels in batches(split, batch_capacity(program), order=None):
+        mean, right = program(images, labels)
+        loss += mean * len(labels)
+        correct += right
+    return Metrics(_number_or_nan(loss / len(split)), round(correct), len(split))
+
+
+def fit(
+    step: Program,
+    evaluation: Program,
+    dataset: Dataset,
+    *,
+    lr: float | Schedule,
+    epochs: int,
+    seed: int = 0,
+    start: int = 0,
+    after_epoch: Callable[[EpochResult], None] | None = None,
+    after_batch: Callable[[int], None] | None = None,
+) -> list[EpochResult]:
+    """Train for the epochs `start` + 1 .. `epochs`; returns a result for each.
+
+    `step` and `evaluation` are programs of mode `train` and `eval` of one model with cross-entropy; batches
+    are as large as `step` takes. Epoch e visits the training images in `epoch_order(n, seed=seed, epoch=e)`
+    and is then measured on the validation split. `lr` is a number or a schedule. Whoever restores the
+    parameters and the optimizer's state after epoch k gets the same bits with `start=k` as an unbroken run.
+    A loss that is no number ends the run with that epoch. `after_batch` is called with the images trained.
+    Raises RunError for a learning rate that is not positive.
+    """
+    rate = lr if callable(lr) else _constant(lr)
+    images, labels = np.empty_like(dataset.train.images), np.empty_like(dataset.train.labels)
+    results: list[EpochResult] = []
+    for epoch in range(start + 1, epochs + 1):
+        began = perf_counter()
+        order = epoch_order(len(labels), seed=seed, epoch=epoch)
+        # Gathered once an epoch: a batch is then a slice that the program reads where it lies.
+        np.take(dataset.train.images, order, axis=0, out=images, mode="clip")
+        np.take(dataset.train.labels, order, out=labels, mode="clip")
+        train_loss = _train_epoch(step, images, labels, rate(epoch), epoch, after_batch)
+        trained = perf_counter() - began
+        validation = (
+            evaluate(evaluation, dataset.validation)
+            if math.isfinite(train_loss)
+            else Metrics(math.nan, 0, len(dataset.validation))
+        )
+        seconds = perf_counter() - began
+        result = EpochResult(epoch, rate(epoch), train_loss, validation, seconds, len(labels) / trained)
+        results.append(result)
+        if after_epoch:
+            after_epoch(result)
+        if not result.finite:
+            break
+    return results
+
+
+def _train_epoch(
+    step: Program,
+    images: np.ndarray,
+    labels: np.ndarray,
+    lr: float,
+    epoch: int,
+    after_batch: Callable[[int], None] | None,
+) -> float:
+    """Trains on images [N, C, H, W] in their order; the mean loss of the N rows, nan as soon as a batch has none."""
+    count, batch = len(labels), batch_capacity(step)
+    taken = (epoch - 1) * math.ceil(count / batch)
+    counts_steps = any(v.name == "step" for v in step.graph.inputs_of("scalar"))
+    total = 0.0
+    for number, first in enumerate(range(0, count, batch), start=taken + 1):
+        rows = slice(first, min(first + batch, count))
+        scalars = {"lr": lr, "step": number} if counts_steps else {"lr": lr}
+        loss = step(images[rows], labels[rows], **scalars)
+        if not math.isfinite(loss):
+            return math.nan
+        total += loss * (rows.stop - first)
+        if after_batch:
+            after_batch(rows.stop - first)
+    return _number_or_nan(total / count)
+
+
+def _constant(lr: float) -> Schedule:
+    check_rate(lr)
+    return lambda epoch: lr
+
+
+def _number_or_nan(loss: float) -> float:
+    return loss if math.isfinite(loss) else math.nan

@@ -1,0 +1,190 @@
+"""Every operator against PyTorch, in float64: a second witness that shares no code with the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convc.ir.core import OPS, Op
+from convc.ir.kernels import KernelOp
+from convc.ir.ops.fused import ANCHOR_OPERANDS
+from convc.ir.types import Rows
+from convc.testing import random_inputs
+from convc.testing.rewrite import assert_close
+from tests.numerics.cases import Case, all_cases, names
+from tests.numerics.helpers import combined
+
+torch = pytest.importorskip("torch", reason="PyTorch is the second witness: install the extra `witness`")
+F = torch.nn.functional
+Tensors = tuple[Any, ...]
+Witness = Callable[..., Tensors]
+
+ROWS = 5
+CASES = all_cases(Rows(ROWS))
+
+
+def pads(op: Any) -> tuple[int, int, int, int]:
+    """PyTorch's order: left, right, top, bottom."""
+    top, left, bottom, right = op.pads
+    return left, right, top, bottom
+
+
+def conv(op: Any, x: Any, w: Any) -> Any:
+    return F.conv2d(F.pad(x, pads(op)), w, stride=op.stride, dilation=op.dilation, groups=op.groups)
+
+
+def gradient(function: Callable[[Any], Any], shape: Any, dy: Any, *at: Any) -> Any:
+    """PyTorch's own gradient of `function` at `at` (zeros where left out)."""
+    x = (at[0] if at else torch.zeros([int(e) for e in shape], dtype=torch.float64)).clone().requires_grad_()
+    return torch.autograd.grad(function(x), x, dy)[0]
+
+
+def shape_of(op: Any, rows: int = ROWS) -> list[int]:
+    return [rows if isinstance(e, Rows) else int(e) for e in op.result.shape]
+
+
+def max_pool(op: Any, x: Any) -> Tensors:
+    padded = F.pad(x, pads(op), value=-torch.inf)
+    y, at = F.max_pool2d(padded, op.kernel, op.step, return_indices=True)
+    h, w = at // padded.shape[3], at % padded.shape[3]  # a position in the plane -> a tap of the window
+    p, q = torch.meshgrid(torch.arange(y.shape[2]), torch.arange(y.shape[3]), indexing="ij")
+    tap = (h - p * op.step[0]) * op.kernel[1] + (w - q * op.step[1])
+    return (y, tap) if op.indices else (y,)
+
+
+def max_pool_grad(op: Any, dy: Any, at: Any) -> Tensors:
+    taps = F.one_hot(at.long(), op.kernel[0] * op.kernel[1]) * dy[..., None]  # [n, c, p, q, taps]
+    n, c, p, q, count = taps.shape
+    columns = taps.permute(0, 1, 4, 2, 3).reshape(n, c * count, p * q)
+    top, left, bottom, right = op.pads
+    h, w = (int(e) for e in op.result.shape[2:])
+    folded = F.fold(columns, (h + top + bottom, w + left + right), op.kernel, stride=op.step)
+    return (folded[:, :, top : top + h, left : left + w],)
+
+
+def avg_pool(op: Any, x: Any) -> Any:
+    total = F.avg_pool2d(F.pad(x, pads(op)), op.kernel, op.step) * (op.kernel[0] * op.kernel[1])
+    ones = torch.ones_like(x)
+    inside = F.avg_pool2d(F.pad(ones, pads(op), value=float(op.count_include_pad)), op.kernel, op.step)
+    return total / (inside * (op.kernel[0] * op.kernel[1]))
+
+
+def fused(op: Any, *x: Any) -> Tensors:
+    values = [*x, *witness(op.anchor)(op.anchor, *x[:ANCHOR_OPERANDS])]
+    for step in op.steps:
+        values += witness(step.op)(step.op, *[values[i] for i in step.operands])
+    return (values[-1],)
+
+
+def stepped(optimizer: Any, w: Any, g: Any, state: dict[str, Any]) -> Any:
+    """One step of a PyTorch optimizer whose state for w is given."""
+    w.grad = g
+    optimizer.state[w] = state
+    optimizer.step()
+    return w.detach()
+
+
+def momentum(op: Any, w: Any, g: Any, v: Any, lr: Any, mu: Any, decay: Any) -> Tensors:
+    w = w.clone()
+    sgd = torch.optim.SGD([w], float(lr), float(mu), weight_decay=float(decay), nesterov=op.nesterov)
+    state = {"momentum_buffer": v.clone()}
+    return stepped(sgd, w, g, state), state["momentum_buffer"]
+
+
+def sgd(op: Any, w: Any, g: Any, lr: Any, decay: Any) -> Tensors:
+    w = w.clone()
+    return (stepped(torch.optim.SGD([w], float(lr), weight_decay=float(decay)), w, g, {}),)
+
+
+def adam(
+    op: Any, w: Any, g: Any, m: Any, v: Any, lr: Any, beta1: Any, beta2: Any, eps: Any, decay: Any, step: Any
+) -> Tensors:
+    w = w.clone()
+    rule = torch.optim.Adam([w], float(lr), (float(beta1), float(beta2)), float(eps), float(decay))
+    state = {"step": torch.tensor(float(step) - 1), "exp_avg": m.clone(), "exp_avg_sq": v.clone()}
+    return stepped(rule, w, g, state), state["exp_avg"], state["exp_avg_sq"]
+
+
+def broadcast(op: Any, y: Any) -> Tensors:
+    shape = shape_of(op)
+    for a in sorted(op.axes):
+        y = y.unsqueeze(a)
+    y = y.expand(shape)
+    return (y / np.prod([shape[a] for a in op.axes]) if op.mean else y,)
+
+
+def reduced(op: Any, x: Any) -> Tensors:
+    if not op.axes:
+        return (x,)  # no axes mean all axes to PyTorch
+    return (x.mean(op.axes) if op.mean else x.sum(op.axes),)
+
+
+def one(function: Callable[..., Any]) -> Witness:
+    return lambda op, *x: (function(op, *x),)
+
+
+def is_right(op: Any, z: Any, labels: Any) -> Any:
+    return (z.argmax(1) == labels).double()
+
+
+WITNESSES: dict[str, Witness] = {
+    "conv2d": one(conv),
+    "conv2d_dgrad": one(lambda op, dy, w: gradient(lambda x: conv(op, x, w), shape_of(op), dy)),
+    "conv2d_wgrad": one(lambda op, dy, x: gradient(lambda w: conv(op, x, w), shape_of(op), dy)),
+    "contract": one(lambda op, x, y: torch.einsum(op.spec, x, y)),
+    "linear": one(lambda op, x, w: F.linear(x, w)),
+    "fused": fused,
+    "relu": one(lambda op, x: F.relu(x)),
+    "sigmoid": one(lambda op, x: torch.sigmoid(x)),
+    "tanh": one(lambda op, x: torch.tanh(x)),
+    "relu_grad": one(lambda op, dy, y: gradient(F.relu, y.shape, dy, y)),
+    "sigmoid_grad": one(lambda op, dy, y: torch.ops.aten.sigmoid_backward(dy, y)),
+    "tanh_grad": one(lambda op, dy, y: torch.ops.aten.tanh_backward(dy, y)),
+    "add": one(lambda op, x, y: torch.add(x, y)),
+    "mul": one(lambda op, x, y: torch.mul(x, y)),
+    "bias_add": one(lambda op, x, b: (x.movedim(op.axis, -1) + b).movedim(-1, op.axis)),
+    "max_pool": max_pool,
+    "max_pool_grad": max_pool_grad,
+    "avg_pool": one(avg_pool),
+    "avg_pool_grad": one(lambda op, dy: gradient(lambda x: avg_pool(op, x), shape_of(op), dy)),
+    "sum": reduced,
+    "broadcast": broadcast,
+    "full": one(lambda op: torch.full(shape_of(op), op.value, dtype=torch.float64)),
+    "reshape": one(lambda op, x: x.reshape(shape_of(op))),
+    "flatten": one(lambda op, x: x.flatten(1)),
+    "relayout": one(lambda op, x: x),
+    "softmax": one(lambda op, x: F.softmax(x, op.axis)),
+    "softmax_grad": one(lambda op, dy, y: torch.ops.aten._softmax_backward_data(dy, y, op.axis, y.dtype)),
+    "cross_entropy": one(lambda op, z, labels: F.cross_entropy(z, labels.long(), reduction="none")),
+    "cross_entropy_grad": one(
+        lambda op, d, z, at: gradient(lambda x: F.cross_entropy(x, at.long(), reduction="none"), z.shape, d, z)
+    ),
+    "correct": one(is_right),
+    "mse": one(lambda op, y, target: F.mse_loss(y, target)),
+    "mse_grad": one(lambda op, d, y, target: gradient(lambda x: F.mse_loss(x, target), y.shape, d, y)),
+    "sgd": sgd,
+    "sgd_momentum": momentum,
+    "adam": adam,
+}
+
+
+def witness(op: Op) -> Witness:
+    return WITNESSES[op.name]
+
+
+def test_there_is_a_witness_for_every_operator() -> None:
+    assert set(WITNESSES) == {name for name, cls in OPS.items() if not issubclass(cls, KernelOp)}
+
+
+@pytest.mark.parametrize("case", CASES, ids=names(CASES))
+def test_operator(case: Case) -> None:
+    graph = combined([case])
+    inputs = random_inputs(graph, ROWS)
+    arrays = [inputs[v.name] for v in graph.inputs]
+    seen = witness(case.op)(case.op, *[torch.from_numpy(np.array(a)) for a in arrays])
+    found = case.op.execute(arrays, ROWS)
+    for a, b in zip(seen, found, strict=True):
+        assert_close(a.double().numpy(), np.asarray(b, np.float64), case.name)

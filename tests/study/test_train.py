@@ -1,0 +1,303 @@
+"""The fit loop, evaluation, schedules; `convc train` and `convc eval`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from convc import compile
+from convc.checkpoint import save_checkpoint
+from convc.cli import main
+from convc.data import Dataset, epoch_order
+from convc.errors import DataError, RunError
+from convc.nn import Module
+from convc.optim import SGD, Adam
+from convc.runtime.store import ParameterStore
+from convc.schedule import schedule
+from convc.train import Trainer, compile_trainer, evaluate, fit
+from convc.training_run import TrainPlan, read_train_history, run_training
+
+PLAN = TrainPlan("tiny", "bands", SGD(lr=0.05, momentum=0.9), "step:1,0.5", epochs=3, batch=16, seed=3)
+Shared = tuple[Module, Trainer]
+
+
+def parameters(module: Module) -> bytes:
+    return b"".join(module.store[name].tobytes() for name in module.store)
+
+
+def by_hand(trainer: Trainer, data: Dataset, epochs: int, seed: int, **scalars: float) -> list[float]:
+    """The mean training loss of each epoch, batch by batch of 16, counting the steps from 1."""
+    adam = any(v.name == "step" for v in trainer.step.graph.inputs_of("scalar"))
+    losses, number = [], 0
+    for epoch in range(1, epochs + 1):
+        order = epoch_order(44, seed=seed, epoch=epoch)
+        total = 0.0
+        for rows in (order[:16], order[16:32], order[32:]):
+            number += 1
+            extra = {"step": number} if adam else {}
+            loss = trainer.step(data.train.images[rows], data.train.labels[rows], **scalars, **extra)
+            total += loss * len(rows)
+        losses.append(total / 44)
+    return losses
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), SGD(momentum=0.9, nesterov=True), Adam()], ids=["plain", "sgd", "adam"])
+def test_fit_visits_every_image_once_an_epoch_in_its_order(
+    tiny: Callable[..., Module], bands: Dataset, optimizer: SGD | Adam
+) -> None:
+    module = tiny()
+    trainer = compile_trainer(module, bands, batch=16, optimizer=optimizer, seed=5)
+    wanted = by_hand(trainer, bands, 3, seed=5, lr=0.02)
+    learnt = parameters(module)
+    module.reset(5)
+    results = fit(trainer.step, trainer.evaluation, bands, lr=0.02, epochs=3, seed=5)
+    assert [r.train_loss for r in results] == wanted
+    assert parameters(module) == learnt
+    assert [r.epoch for r in results] == [1, 2, 3]
+    assert results[-1].validation == evaluate(trainer.evaluation, bands.validation)
+    assert results[-1].train_loss < results[0].train_loss
+
+    module.reset(5)
+    fit(trainer.step, trainer.evaluation, bands, lr=0.02, epochs=1, seed=5)
+    assert parameters(module) != learnt
+    fit(trainer.step, trainer.evaluation, bands, lr=0.02, epochs=3, seed=5, start=1)
+    assert parameters(module) == learnt
+
+
+def test_evaluation_weighs_every_image_alike(sgd: Shared, bands: Dataset) -> None:
+    module, trainer = sgd
+    module.reset(0)
+    whole = compile(module, (21, 1, 6, 6), mode="eval")
+    loss, correct = whole(bands.test.images, bands.test.labels)
+    metrics = evaluate(trainer.evaluation, bands.test)  # 16 + 5 rows
+    assert metrics.loss == pytest.approx(loss, rel=1e-6)
+    assert (metrics.correct, metrics.images) == (correct, 21)
+    assert metrics.accuracy == correct / 21
+
+
+def test_the_rate_of_a_schedule_reaches_the_step(sgd: Shared, bands: Dataset) -> None:
+    module, trainer = sgd
+    module.reset(0)
+    results = fit(trainer.step, trainer.evaluation, bands, lr=schedule("step:2,0.1", 0.05, 4), epochs=4)
+    assert [r.lr for r in results] == pytest.approx([0.05, 0.05, 0.005, 0.005])
+    stepped = parameters(module)
+    module.reset(0)
+    for lr, start in ((0.05, 0), (results[-1].lr, 2)):
+        fit(trainer.step, trainer.evaluation, bands, lr=lr, epochs=start + 2, start=start)
+    assert parameters(module) == stepped
+
+
+def test_a_loss_that_is_no_number_ends_the_run(sgd: Shared, bands: Dataset) -> None:
+    module, trainer = sgd
+    module.reset(0)
+    batches: list[int] = []
+    results = fit(trainer.step, trainer.evaluation, bands, lr=1e30, epochs=5, after_batch=batches.append)
+    assert len(results) == 1
+    assert sum(batches) < 44  # the rest of the epoch is not trained
+    assert math.isnan(results[0].train_loss)
+    assert math.isnan(results[0].validation.loss)
+    assert math.isnan(results[0].validation_accuracy)
+    assert not results[0].finite
+
+
+def test_threads_change_no_bit(sgd: Shared, bands: Dataset, threads: Callable[[int], None]) -> None:
+    module, trainer = sgd
+    seen = []
+    for n in (1, 2):
+        threads(n)
+        module.reset(0)
+        results = fit(trainer.step, trainer.evaluation, bands, lr=0.1, epochs=2)
+        seen.append(([(r.train_loss, r.validation) for r in results], parameters(module)))
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "rates"),
+    [
+        ("constant", [0.4, 0.4, 0.4, 0.4]),
+        ("cosine", [0.4, 0.2 * (1 + math.sqrt(0.5)), 0.2, 0.2 * (1 - math.sqrt(0.5))]),
+        ("step:2,0.5", [0.4, 0.4, 0.2, 0.2]),
+        ("step:1,0.1", [0.4, 0.04, 0.004, 0.0004]),
+    ],
+)
+def test_schedules(text: str, rates: list[float]) -> None:
+    rate = schedule(text, 0.4, 4)
+    assert [rate(epoch) for epoch in range(1, 5)] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize("text", ["", "linear", "step", "step:2", "step:x,0.1", "step:0,0.1", "step:2,0", "cosine:3"])
+def test_an_unknown_schedule_is_refused(text: str) -> None:
+    with pytest.raises(RunError, match=r"a schedule is constant, cosine or step:EPOCHS,FACTOR"):
+        schedule(text, 0.1, 4)
+
+
+@pytest.mark.parametrize("lr", [0.0, -1.0, math.nan, math.inf])
+def test_a_rate_that_is_not_positive_is_refused(sgd: Shared, bands: Dataset, lr: float) -> None:
+    with pytest.raises(RunError, match="a learning rate is a positive number, not "):
+        fit(sgd[1].step, sgd[1].evaluation, bands, lr=lr, epochs=1)
+
+
+def test_a_model_with_too_few_classes_is_refused(tiny: Callable[..., Module], bands: Dataset) -> None:
+    with pytest.raises(DataError, match="sequential has 2 and bands has 3; choose another model"):
+        compile_trainer(tiny(2), bands, batch=16, optimizer=SGD(), seed=0)
+
+
+@pytest.mark.parametrize(("batch", "seed", "line"), [(0, 0, "batch must be at least 1"), (4, 2**64, "a seed is")])
+def test_numbers_out_of_range_are_refused(
+    tiny: Callable[..., Module], bands: Dataset, batch: int, seed: int, line: str
+) -> None:
+    with pytest.raises(RunError, match=line):
+        compile_trainer(tiny(), bands, batch=batch, optimizer=SGD(), seed=seed)
+
+
+# What `convc train` leaves in its folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("optimizer", [PLAN.optimizer, Adam()], ids=["sgd", "adam"])
+def test_a_resumed_run_ends_in_the_same_bytes(
+    model: Module, bands: Dataset, tmp_path: Path, interrupter: type, optimizer: SGD | Adam
+) -> None:
+    plan = replace(PLAN, optimizer=optimizer)
+    unbroken = run_training(plan, model, bands, tmp_path / "unbroken", resume=False)
+    assert [r.learning_rate for r in unbroken.history] == [optimizer.lr * 0.5**k for k in range(3)]
+    assert set(contents(tmp_path / "unbroken")) == {
+        "checkpoint/train.safetensors", "history.csv", "train.json", "weights.safetensors",
+    }  # fmt: skip
+    for kind, at in (("compiling", 1), ("batch", 2), ("batch", 5), ("epoch", 2), ("end", 1)):
+        out = tmp_path / f"{kind}{at}"
+        with pytest.raises(KeyboardInterrupt):
+            run_training(plan, model, bands, out, resume=False, watch=interrupter(kind, at))
+        assert not (out / "weights.safetensors").exists()
+        run_training(plan, model, bands, out, resume=True)
+        assert contents(out) == contents(tmp_path / "unbroken"), (kind, at)
+
+
+def test_a_history_ahead_of_its_checkpoint_is_cut(
+    model: Module, bands: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_training(PLAN, model, bands, tmp_path / "unbroken", resume=False)
+
+    def interrupted(path: Path, store: ParameterStore, run: str, epoch: int) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+        save_checkpoint(path, store, run, epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("convc.training_run.save_checkpoint", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_training(PLAN, model, bands, tmp_path / "resumed", resume=False)
+    assert len(read_train_history(tmp_path / "resumed" / "history.csv")) == 2
+    run_training(PLAN, model, bands, tmp_path / "resumed", resume=True)
+    assert contents(tmp_path / "resumed") == contents(tmp_path / "unbroken")
+
+
+def test_a_finished_run_goes_on_to_more_epochs(model: Module, bands: Dataset, tmp_path: Path) -> None:
+    run_training(PLAN, model, bands, tmp_path / "whole", resume=False)
+    run_training(replace(PLAN, epochs=2), model, bands, tmp_path / "parts", resume=False)
+    run_training(PLAN, model, bands, tmp_path / "parts", resume=True)
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    with pytest.raises(DataError, match="holds 3 epochs already, more than --epochs 1"):
+        run_training(replace(PLAN, epochs=1), model, bands, tmp_path / "parts", resume=True)
+
+
+def test_a_run_refuses_another_ones_folder(model: Module, bands: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no run to go on with; leave out --resume"):
+        run_training(PLAN, model, bands, tmp_path, resume=True)
+    run_training(PLAN, model, bands, tmp_path, resume=False)
+    with pytest.raises(DataError, match="holds a run already; go on with it by --resume"):
+        run_training(PLAN, model, bands, tmp_path, resume=False)
+    for changed, line in (
+        ({"seed": 4}, "seed 3, not 4"),
+        ({"optimizer": SGD(lr=0.05, momentum=0.8)}, "momentum 0.9, not 0.8"),
+        ({"optimizer": Adam(lr=0.05)}, "optimizer SGD, not Adam"),
+        ({"schedule": "cosine"}, "schedule step:1,0.5, not cosine"),
+    ):
+        with pytest.raises(DataError, match=line):
+            run_training(replace(PLAN, **changed), model, bands, tmp_path, resume=True)
+    (tmp_path / "history.csv").write_text("epoch,learning_rate\n1,x\n")
+    with pytest.raises(DataError, match=r"history.csv, line 2: not the history of a training run"):
+        run_training(PLAN, model, bands, tmp_path, resume=True)
+
+
+def test_a_run_that_comes_apart_says_so(model: Module, bands: Dataset, tmp_path: Path) -> None:
+    plan = replace(PLAN, optimizer=SGD(lr=1e30, momentum=0.9))
+    with pytest.raises(RunError, match=r"the loss of epoch 1 is no number, at learning rate 1e\+30; try a lower"):
+        run_training(plan, model, bands, tmp_path, resume=False)
+    (record,) = read_train_history(tmp_path / "history.csv")
+    assert np.isnan([record.train_loss, record.validation_loss, record.validation_accuracy]).all()
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+# The commands
+
+
+def convc(*args: str) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in args])
+
+
+TRAIN = ("train", "model.py:tiny", "--data", "bands.npz", "--epochs", "2", "--batch", "16")
+
+
+def test_train_then_eval(files: Path) -> None:
+    trained = convc(*TRAIN, "--optimizer", "adam", "--lr", "0.02", "--schedule", "cosine", "--out", "run")
+    assert trained.exit_code == 0, trained.output
+    assert "epoch 2/2" in trained.output
+    test = next(line for line in trained.output.splitlines() if line.startswith("test: "))
+    weights = ("--weights", "run/weights.safetensors", "--data", "bands.npz")
+    assert convc("eval", "model.py:tiny", *weights, "--batch", "16").output == test + "\n"
+    header, first, last = Path("run/history.csv").read_text().splitlines()
+    assert header == "epoch,learning_rate,train_loss,validation_loss,validation_accuracy,test_accuracy"
+    assert first.startswith("1,0.02,")
+    assert first.endswith(",")
+    assert f"{float(last.split(',')[-1]):.2%}" in test
+
+    other = convc("eval", "model.py:tiny", *weights, "--split", "train").output
+    assert other.startswith("train: loss ")
+    assert other.endswith("of 44)\n")
+    Path("model.py").write_text(Path("model.py").read_text().replace("nn.ReLU(), ", ""))
+    wrong = convc("eval", "model.py:tiny", *weights)
+    assert wrong.exit_code == 1
+    assert "weights must be those of the model" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        ([*TRAIN, "--out", "run", "--optimizer", "adam", "--momentum", "0.9"], "adam has no momentum of that kind"),
+        ([*TRAIN, "--out", "run", "--momentum", "1"], "momentum lies in 0 <= momentum < 1, not 1.0"),
+        ([*TRAIN, "--out", "run", "--weight-decay", "-1"], "weight decay is 0 or more, not -1.0"),
+        ([*TRAIN, "--out", "run", "--epochs", "0"], "epochs must be at least 1, not 0"),
+        ([*TRAIN, "--out", "run", "--resume"], "run holds no run to go on with"),
+        (["train", "net.conv", "--data", "bands.npz", "--out", "run"], "a graph in text form has no first weights"),
+        (["eval", "model.py:tiny", "--weights", "none", "--data", "bands.npz"], "cannot read weights from none"),
+        (
+            ["eval", "model.py:tiny", "--weights", "model.py", "--data", "bands.npz"],
+            "model.py is not a safetensors",
+        ),
+        (["eval", "model.py:tiny", "--weights", "x", "--data", "none.npz"], "no such file: none.npz"),
+    ],
+)
+def test_bad_input_is_one_line(files: Path, args: Sequence[str], line: str) -> None:
+    result = convc(*args)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"convc: error: {line}")
+    assert result.stderr.count("\n") == 1
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "study"])
+def test_help_shows_an_example(command: str) -> None:
+    result = convc(command, "--help")
+    assert result.exit_code == 0
+    assert f"\n    convc {command} lenet5" in result.output
