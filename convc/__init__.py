@@ -5,17 +5,55 @@ step = convc.compile(net, input_shape=(64, 1, 28, 28), mode="train", optimizer=c
 loss = step(x, labels, lr=0.01)
 """
 
-from convc import models, nn
-from convc.compiler import compile
-from convc.errors import ConvcError, DataError, IRError, RunError, ToolchainError
-from convc.ir.text import parse_graph
-from convc.optim import SGD, Adam
-from convc.runtime.pool import get_num_threads, set_num_threads
-from convc.runtime.program import Program
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convc import models as models
+    from convc import nn as nn
+    from convc.compiler import compile as compile
+    from convc.errors import ConvcError as ConvcError
+    from convc.errors import DataError as DataError
+    from convc.errors import IRError as IRError
+    from convc.errors import RunError as RunError
+    from convc.errors import ToolchainError as ToolchainError
+    from convc.ir.text import parse_graph as parse_graph
+    from convc.optim import SGD as SGD
+    from convc.optim import Adam as Adam
+    from convc.runtime.pool import get_num_threads as get_num_threads
+    from convc.runtime.pool import set_num_threads as set_num_threads
+    from convc.runtime.program import Program as Program
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "SGD", "Adam", "ConvcError", "DataError", "IRError", "Program", "RunError", "ToolchainError",
-    "compile", "get_num_threads", "models", "nn", "parse_graph", "set_num_threads",
-]  # fmt: skip
+HOMES = {
+    "SGD": "convc.optim",
+    "Adam": "convc.optim",
+    "ConvcError": "convc.errors",
+    "DataError": "convc.errors",
+    "IRError": "convc.errors",
+    "Program": "convc.runtime.program",
+    "RunError": "convc.errors",
+    "ToolchainError": "convc.errors",
+    "compile": "convc.compiler",
+    "get_num_threads": "convc.runtime.pool",
+    "parse_graph": "convc.ir.text",
+    "set_num_threads": "convc.runtime.pool",
+}
+"""Where each public name lives; it is imported on first use, so that `convc --help` starts at once."""
+MODULES = ("data", "models", "nn", "testing")
+__all__ = [*HOMES, *MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in MODULES:
+        return import_module(f"convc.{name}")
+    if name not in HOMES:
+        raise AttributeError(f"module 'convc' has no attribute '{name}'")
+    value = getattr(import_module(HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *HOMES, *MODULES])

@@ -6,6 +6,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from convc.train import EpochResult, Watch
 
@@ -18,8 +19,8 @@ class Display(Watch):
         self.last = ""
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=16),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=8),
             TimeRemainingColumn(),
         )
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
@@ -50,12 +51,11 @@ class Display(Watch):
         self.progress.advance(self.task, images)
 
     def epoch(self, result: EpochResult, accuracy: float) -> None:
-        self.last = (
-            f"lr {result.lr:<6g} epoch {result.epoch:>{len(str(self.epochs))}}/{self.epochs}  "
-            f"loss {result.train_loss:.4f}  validation {result.validation.loss:.4f}  "
-            f"{self.measure} {accuracy:.1%}  {result.images_per_second:,.0f} images/s"
-        )
-        self.progress.update(self.task, description=self.last)
+        where = f"lr {result.lr:<6g} epoch {result.epoch:>{len(str(self.epochs))}}/{self.epochs}"
+        speed = f"{self.measure} {accuracy:.1%}  {result.images_per_second:,.0f} images/s"
+        self.last = f"{where}  loss {result.train_loss:.4f}  validation {result.validation.loss:.4f}  {speed}"
+        # One line of a terminal 80 wide.
+        self.progress.update(self.task, description=f"{where}  loss {result.train_loss:.3f}  {speed}")
         if not self.console.is_terminal:
             self.say(self.last)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from convc.codegen.names import comment
+from convc.codegen.names import comment, count
 from convc.ir.core import Node
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Axis
@@ -38,9 +38,9 @@ def card_for(node: Node) -> Card:
     elif op.schedule is not None:
         lines.append(f"loops   {op.schedule.width} lanes along {op.schedule.lanes or 'none'}")
     intensity = op.flops / moved if moved else 0.0
-    lines.append(f"work    {_count(op.flops)}FLOP, {_count(moved)}B moved at least, {intensity:.2f} FLOP/B")
+    lines.append(f"work    {count(op.flops)}FLOP, {count(moved)}B moved at least, {intensity:.2f} FLOP/B")
     if avoided:
-        lines.append(f"saved   {_count(avoided)}B of im2col matrix that is never stored")
+        lines.append(f"saved   {count(avoided)}B of im2col matrix that is never stored")
     return Card(node.path, node.passes, op.flops, moved, avoided, tuple(comment(x) for x in lines))
 
 
@@ -69,11 +69,3 @@ def _im2col(view: GemmView, node: Node) -> int:
     groups = prod(int(a.extent) for a in view.batch)
     matrix = 4 * groups * n * k
     return matrix if any(matrix > v.type.nbytes * 2 for v in node.inputs[:2]) and len(view.k) > 1 else 0
-
-
-def _count(x: float) -> str:
-    for unit in ("", "k", "M", "G", "T"):
-        if x < 1000 or unit == "T":
-            return f"{x:.3g} {unit}"
-        x /= 1000
-    raise AssertionError

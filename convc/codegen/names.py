@@ -33,3 +33,12 @@ def comment(text: str) -> str:
     """Text made safe inside a comment of any target: one line, printable ASCII, no comment marks."""
     line = "".join(c if 32 <= ord(c) < 127 else "?" for c in text)
     return line.replace("\\", "/").replace("*/", "* /").replace("/*", "/ *")
+
+
+def count(x: float) -> str:
+    """Three digits and an SI prefix, a unit to follow: 15052800 -> `15.1 M`, 260 -> `260 `."""
+    for prefix in ("", "k", "M", "G"):
+        if x < 999.5:
+            return f"{x:.3g} {prefix}"
+        x /= 1000
+    return f"{x:.3g} T"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convc.codegen.emit import Kernel, Source
+from convc.codegen.names import count as count
 from convc.ir.core import Graph, Value
 from convc.ir.kernels import Gemm, GemmSchedule, Loops, LoopSchedule
 from convc.passes.plan_memory import unplanned_bytes
@@ -143,12 +144,3 @@ def _tile(s: GemmSchedule | LoopSchedule) -> str:
     lanes = [f"{s.width} {s.lanes}"] if s.lanes else ["scalar"]
     sides = [s.m_tile, s.n_tile] if isinstance(s, GemmSchedule) else []
     return " x ".join([*(f"{size} {axis}".strip() for axis, size in sides), *lanes])
-
-
-def count(x: float) -> str:
-    """Three digits and an SI prefix, a unit to follow: 15052800 -> `15.1 M`, 260 -> `260 `."""
-    for prefix in ("", "k", "M", "G"):
-        if x < 999.5:
-            return f"{x:.3g} {prefix}"
-        x /= 1000
-    return f"{x:.3g} T"
