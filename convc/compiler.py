@@ -44,8 +44,7 @@ def compile(
     model's parameters get their first values from `seed` on its first compilation, and all its programs
     share them. A graph needs no shape. Raises IRError on a model or shape that does not fit together.
     """
-    if target not in TARGETS:
-        raise RunError(f"unknown target '{target}'; known are {', '.join(TARGETS)}")
+    resolve_target(target)
     if mode not in MODES:
         raise RunError(f"unknown mode '{mode}'; known are {', '.join(MODES)}")
     optimizer = optimizer or SGD(momentum=0.9)
@@ -57,6 +56,13 @@ def compile(
     trace = trace_of(graph, mode, optimizer, cpu.target())
     model.initialise(g, seed)
     return _finish(trace, model.store, mode, optimizer, cache)
+
+
+def resolve_target(name: str) -> str:
+    """The target that a name means on this machine: `auto` is the C target."""
+    if name not in TARGETS:
+        raise RunError(f"unknown target '{name}'; known are {', '.join(TARGETS)}")
+    return cpu.CpuExecutable.target if name == "auto" else name
 
 
 def model_graph(model: Module, input_shape: Sequence[int], mode: Mode, loss: str) -> tuple[GraphBuilder, Graph]:

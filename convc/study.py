@@ -28,6 +28,7 @@ from convc.checkpoint import (
     save_checkpoint,
     write_settings,
 )
+from convc.compiler import resolve_target
 from convc.data import Dataset
 from convc.errors import DataError, RunError
 from convc.nn import Module
@@ -112,17 +113,15 @@ class _Study:
 
     def _claim(self, settings: dict[str, object]) -> None:
         """Begin in `out`, or take up what an earlier call with these settings left there."""
-        path, history = self.out / "study.json", self.out / "history.csv"
-        if path.exists():
-            check_settings(path, settings)
-        elif history.exists():
-            raise DataError(f"{self.out} holds the history of something else; choose another --out or delete it")
-        else:
+        path, history, timing = (self.out / name for name in ("study.json", "history.csv", "timing.csv"))
+        if not history.exists():  # settings without a single epoch are not worth keeping
             write_settings(path, settings)
-        if history.exists():
-            self.records |= {run.lr: list(run.epochs) for run in read_history(history)}
-            timing = self.out / "timing.csv"
-            self.timings = read_timing(timing) if timing.exists() else []
+            return
+        if not path.exists():
+            raise DataError(f"{self.out} holds the history of something else; choose another --out or delete it")
+        check_settings(path, settings)
+        self.records |= {run.lr: list(run.epochs) for run in read_history(history)}
+        self.timings = read_timing(timing) if timing.exists() else []
 
     @cached_property
     def trainer(self) -> Trainer:
@@ -196,7 +195,7 @@ class _Study:
             seed=plan.seed,
             rates=plan.rates,
             epochs=plan.epochs,
-            target=plan.target,
+            target=resolve_target(plan.target),
             compiles=1,
             compile_seconds=self.compile_seconds,
             wall_seconds=self.seconds_before + perf_counter() - self.began,

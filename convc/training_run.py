@@ -145,7 +145,7 @@ class _Run:
         """Begin in `out`, or take up the run there; returns the last epoch that is done."""
         path = self.out / "train.json"
         if not resume:
-            if path.exists() or self.history.exists():
+            if self.history.exists():
                 raise DataError(f"{self.out} holds a run already; go on with it by --resume, or choose another --out")
             write_settings(path, self.settings)
             return 0

@@ -11,7 +11,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PRINTS = {
-    "define_a_model": (r"block2\.conv1\.weight +\[16, 16, 3, 3\]", r"small_resnet: \d+ kernels, 7,354 parameters"),
+    "define_a_model": (r"block\.conv1\.weight +\[16, 16, 3, 3\]", r"small_resnet: \d+ kernels, 12,906 parameters"),
     "inspect_generated_code": (r"\+  %2: .* = fused\(%x, %conv1", r"/\* conv2_fprop\w+\n", r"acc\[tm\]\[tn\] \+="),
     "learning_rate_study": (r"rate 1\.0 +diverged or at chance", r"out/small-study/report\.html"),
     "train_and_evaluate": (r"epoch 3: loss 0\.\d", r"saved out/lenet5\.safetensors"),
@@ -22,8 +22,8 @@ WRITES = {
     "learning_rate_study": "out/small-study/report.html",
     "train_and_evaluate": "out/lenet5.safetensors",
 }
-LEAST_ACCURACY = {"define_a_model": 60.0, "train_and_evaluate": 90.0}
-"""Test accuracy in per cent that training must reach; a run reaches ten points more and five points more."""
+LEAST_ACCURACY = {"define_a_model": 85.0, "train_and_evaluate": 90.0}
+"""Test accuracy in per cent that training must reach; runs reach 94 and 95, and chance is 10."""
 
 
 def output_of(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *argv: str) -> str:

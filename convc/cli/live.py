@@ -12,16 +12,16 @@ from convc.train import EpochResult, Watch
 
 
 class Display(Watch):
-    """Shows runs of `epochs` epochs of `images` training images each; `measure` says of what the accuracy is."""
+    """Shows runs of `epochs` epochs of `images` training images each."""
 
-    def __init__(self, console: Console, epochs: int, images: int, measure: str) -> None:
-        self.console, self.epochs, self.images, self.measure = console, epochs, images, measure
+    def __init__(self, console: Console, epochs: int, images: int) -> None:
+        self.console, self.epochs, self.images = console, epochs, images
         self.last = ""
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
-            BarColumn(bar_width=8),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=6),
+            TimeRemainingColumn(compact=True),
         )
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
         self.task = self.progress.add_task("", total=None)
@@ -51,11 +51,13 @@ class Display(Watch):
         self.progress.advance(self.task, images)
 
     def epoch(self, result: EpochResult, accuracy: float) -> None:
-        where = f"lr {result.lr:<6g} epoch {result.epoch:>{len(str(self.epochs))}}/{self.epochs}"
-        speed = f"{self.measure} {accuracy:.1%}  {result.images_per_second:,.0f} images/s"
-        self.last = f"{where}  loss {result.train_loss:.4f}  validation {result.validation.loss:.4f}  {speed}"
-        # One line of a terminal 80 wide.
-        self.progress.update(self.task, description=f"{where}  loss {result.train_loss:.3f}  {speed}")
+        epoch = f"epoch {result.epoch:>{len(str(self.epochs))}}/{self.epochs}"
+        speed = f"accuracy {accuracy:.1%}  {result.images_per_second:,.0f} images/s"
+        losses = f"loss {result.train_loss:.4f}  validation {result.validation.loss:.4f}"
+        self.last = f"lr {result.lr:<6g} {epoch}  {losses}  {speed}"
+        # Fits a terminal 80 wide, bar and all.
+        short = f"lr {result.lr:g} {epoch}  loss {result.train_loss:.3f}  {speed}"
+        self.progress.update(self.task, description=short)
         if not self.console.is_terminal:
             self.say(self.last)
 

@@ -79,7 +79,7 @@ def study(model: str, data: str, out: Path, seed: int, **numbers: Any) -> None:
     module = trainable(model, dataset)
     console = Console()
     resume = f"interrupted; {out} keeps the finished epochs: run the same command again to resume"
-    with interruptible(resume), Display(console, plan.epochs, len(dataset.train), "accuracy") as display:
+    with interruptible(resume), Display(console, plan.epochs, len(dataset.train)) as display:
         result = run_study(plan, module, dataset, out, display)
     console.print(table(result))
     console.print(result.recommendation.why, highlight=False, markup=False, soft_wrap=True)

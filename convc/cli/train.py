@@ -57,7 +57,7 @@ def train(
     module = trainable(model, dataset)
     console = Console()
     line = f"interrupted; {out} keeps the finished epochs: run the same command with --resume to go on"
-    with interruptible(line), Display(console, epochs, len(dataset.train), "accuracy") as display:
+    with interruptible(line), Display(console, epochs, len(dataset.train)) as display:
         result = run_training(plan, module, dataset, out, resume=resume, watch=display)
     click.echo(f"test: {result.test}")
     click.echo(f"weights: {result.weights}")

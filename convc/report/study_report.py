@@ -11,7 +11,6 @@ from pathlib import Path
 import jinja2
 
 from convc.errors import DataError
-from convc.report.atomic import write_atomically
 from convc.report.axes import Frame
 from convc.report.curves import Curve, curves
 from convc.report.figures import write_overview, write_rate_figures
@@ -19,6 +18,7 @@ from convc.report.history import RunHistory
 from convc.report.recommend import recommend
 from convc.report.rules import rules
 from convc.report.verdict import Verdict, judge, rate_text
+from convc.runtime.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ class _Call(ctypes.Structure):
 class CpuExecutable:
     """A built program: `run` takes arrays that are already of the right dtype, shape and contiguity."""
 
+    target = CPU.name
+
     def __init__(self, graph: Graph, cache: Cache | None = None) -> None:
         self.graph = graph
         self.source: Source = emit_c(graph)

@@ -9,8 +9,12 @@ from pathlib import Path
 from convc.errors import DataError
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write to a temporary name in the same folder, then rename; on failure the old file stays."""
+def write_atomically(path: Path, content: bytes | str) -> Path:
+    """Write to a temporary name in the same folder, then rename; returns `path`.
+
+    Makes the folder where there is none. Raises DataError where the folder or the file cannot be written; an
+    older file then stays as it was.
+    """
     data = content.encode() if isinstance(content, str) else content
     temporary = ""
     try:
@@ -20,7 +24,10 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             file.write(data)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        temporary = ""
     except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
         raise DataError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from None
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)  # whatever stopped the write, Ctrl-C too
+    return path

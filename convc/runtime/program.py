@@ -41,6 +41,7 @@ class Program:
         self.graph: Graph = trace.stages[-1][1]
         self.executable = executable
         self.parameters = store
+        self.target = executable.target
         store.add_from(self.graph)
         executable.bind([store[v.name] for v in self.graph.inputs_of(*KINDS)])
         self._data = self.graph.inputs_of("data")

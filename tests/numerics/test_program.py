@@ -108,7 +108,7 @@ def test_wrong_inputs_are_refused_in_one_line(program: Program) -> None:
 
 def test_wrong_outputs_are_refused_in_one_line(program: Program) -> None:
     good = [np.zeros((3, 3), np.float32), np.zeros((3, 3), np.float32), np.zeros((), np.float32)]
-    line = "out for 3_rows must be a writable C-contiguous f32 array of shape [3, 3]"
+    line = "out for 3 must be a writable C-contiguous f32 array of shape [3, 3]"
     for bad in (
         np.zeros((3, 3)),
         np.zeros((4, 3), np.float32),

@@ -60,9 +60,7 @@ def test_a_nan_run_comes_back_as_ended_early(tmp_path: Path) -> None:
         (HEADER + "-1,1,2,2,0.5\n", 2, "a learning rate is a positive number, not -1.0"),
     ],
 )
-def test_a_malformed_file_is_one_line_naming_the_line(
-    tmp_path: Path, text: str, line: int, says: str
-) -> None:
+def test_a_malformed_file_is_one_line_naming_the_line(tmp_path: Path, text: str, line: int, says: str) -> None:
     path = tmp_path / "history.csv"
     path.write_text(text)
     with pytest.raises(DataError) as error:
@@ -80,22 +78,20 @@ def test_files_that_cannot_be_read_or_written_say_so(tmp_path: Path) -> None:
         read_history(tmp_path / "missing.csv")
     with pytest.raises(DataError, match=r"not UTF-8 text \(byte 0\)"):
         read_history(tmp_path / "binary.csv")
-    with pytest.raises(DataError, match=r"cannot write .*--out"):
+    with pytest.raises(DataError, match=r"cannot write .*choose a folder that can be written"):
         write_history(tmp_path / "file" / "h.csv", [GOOD])
     with pytest.raises(DataError, match=r"0.1 comes twice"):
         write_history(tmp_path / "h.csv", [GOOD, GOOD])
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "h.csv"
     path.write_text("old")
 
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("convc.report.atomic.os.replace", refuse)
+    monkeypatch.setattr("convc.runtime.files.os.replace", refuse)
     with pytest.raises(DataError, match="No space left on device"):
         write_history(path, [GOOD])
     assert path.read_text() == "old"

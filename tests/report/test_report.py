@@ -169,9 +169,7 @@ def test_a_dollar_sign_in_a_name_is_no_formula(tmp_path: Path) -> None:
         ([], replace(FACTS, rates=(0.1, 0.1)), "one comes twice: 0.1 0.1"),
     ],
 )
-def test_runs_that_do_not_fit_the_facts(
-    tmp_path: Path, runs: list[RunHistory], facts: StudyFacts, says: str
-) -> None:
+def test_runs_that_do_not_fit_the_facts(tmp_path: Path, runs: list[RunHistory], facts: StudyFacts, says: str) -> None:
     with pytest.raises(DataError, match=says):
         write_report(tmp_path, runs, facts)
     assert list(tmp_path.iterdir()) == []

@@ -34,18 +34,14 @@ def test_the_five_shapes_of_the_usual_study(seed: int, epochs: int) -> None:
 def test_the_real_shape_of_overfitting_is_converged() -> None:
     """Validation loss of LeNet-5 at 0.01 on 500 digits: flat, then up by a third; training goes to 0."""
     run = shapes.overfitting()
-    rising = [
-        replace(r, validation_loss=r.validation_loss * (1 + 0.02 * max(0, r.epoch - 10))) for r in run.epochs
-    ]
+    rising = [replace(r, validation_loss=r.validation_loss * (1 + 0.02 * max(0, r.epoch - 10))) for r in run.epochs]
     assert judge(RunHistory(0.01, tuple(rising)), 10).outcome is Outcome.CONVERGED
 
 
 def test_sampling_noise_of_the_validation_loss_alone_is_no_fluctuation() -> None:
     run = shapes.overfitting()
     noise = np.random.default_rng(1).normal(size=30)
-    noisy = [
-        replace(r, validation_loss=r.validation_loss * math.exp(0.15 * n)) for r, n in zip(run.epochs, noise)
-    ]
+    noisy = [replace(r, validation_loss=r.validation_loss * math.exp(0.15 * n)) for r, n in zip(run.epochs, noise)]
     assert judge(RunHistory(0.01, tuple(noisy)), 10).outcome is not Outcome.FLUCTUATES
 
 

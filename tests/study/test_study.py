@@ -241,6 +241,15 @@ def test_other_settings_are_refused(
     assert contents(unbroken) == before
 
 
+def test_settings_that_trained_nothing_bind_nobody(
+    model: Module, tiny: Callable[[int], Module], bands: Dataset, unbroken: Path, tmp_path: Path, reports: Reports
+) -> None:
+    with pytest.raises(DataError, match="has 2 and bands has 3; choose another model"):
+        run_study(PLAN, tiny(2), bands, tmp_path)
+    run_study(PLAN, model, bands, tmp_path)
+    assert contents(tmp_path) == contents(unbroken)
+
+
 def test_what_a_name_stands_for_must_not_have_changed(model: Module, bands: Dataset, unbroken: Path) -> None:
     with pytest.raises(DataError, match=r"made with model contents [0-9a-f]{16}, not [0-9a-f]{16}; choose"):
         run_study(PLAN, nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), bands, unbroken)
