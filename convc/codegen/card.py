@@ -37,11 +37,12 @@ def card_for(node: Node) -> Card:
         lines += [line for i, view in enumerate(op.phases) for line in _gemm_lines(op, i, view)]
     elif op.schedule is not None:
         lines.append(f"loops   {op.schedule.width} lanes along {op.schedule.lanes or 'none'}")
-    intensity = op.flops / moved if moved else 0.0
-    lines.append(f"work    {count(op.flops)}FLOP, {count(moved)}B moved at least, {intensity:.2f} FLOP/B")
+    flops = op.flops([v.type for v in node.inputs])
+    intensity = flops / moved if moved else 0.0
+    lines.append(f"work    {count(flops)}FLOP, {count(moved)}B moved at least, {intensity:.2f} FLOP/B")
     if avoided:
         lines.append(f"saved   {count(avoided)}B of im2col matrix that is never stored")
-    return Card(node.path, node.passes, op.flops, moved, avoided, tuple(comment(x) for x in lines))
+    return Card(node.path, node.passes, flops, moved, avoided, tuple(comment(x) for x in lines))
 
 
 def _gemm_lines(op: Gemm, number: int, view: GemmView) -> list[str]:

@@ -63,6 +63,13 @@ def grid(axes: Sequence[Axis], rows: int) -> dict[Axis, Array]:
     }
 
 
+def full_grid(axes: Sequence[Axis]) -> dict[Axis, Array]:
+    """The same at full batch capacity."""
+    return {
+        a: np.arange(int(a.extent)).reshape([-1 if j == i else 1 for j in range(len(axes))]) for i, a in enumerate(axes)
+    }
+
+
 class Evaluator:
     """Evaluates expressions over one grid; `locals_` are results of earlier stages, already on the grid."""
 

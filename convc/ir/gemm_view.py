@@ -15,9 +15,10 @@ from math import prod
 import numpy as np
 
 from convc.ir.core import Array
-from convc.ir.evaluate import Evaluator, extent_of, grid
-from convc.ir.index import Axis
-from convc.ir.scalar import Local, Scalar, Store
+from convc.ir.evaluate import Evaluator, extent_of, full_grid, grid
+from convc.ir.index import Axis, Bound, bounds
+from convc.ir.scalar import Local, Scalar, Store, loads
+from convc.ir.types import TensorType
 
 ACC = Local("acc")
 
@@ -47,9 +48,31 @@ class GemmView:
     def axes(self) -> tuple[Axis, ...]:
         return (*self.batch, *self.m, *self.n, *self.k)
 
-    @property
-    def flops(self) -> int:
-        return 2 * prod(self.extents)
+    def flops(self, inputs: Sequence[TensorType]) -> int:
+        """Two for each product whose two factors lie inside their tensors, at full batch capacity.
+
+        So the data gradient of a convolution counts what its forward pass does, and taps in the padding count
+        for nothing.
+        """
+        guards = [
+            g
+            for f in (self.a, self.b)
+            for e in loads(f)
+            for g in (*e.guards, *bounds(e.coords, inputs[e.operand].shape))
+        ]
+        axes = tuple(dict.fromkeys(a for g in guards for a in g.index.axes()))
+        total = 2 * prod(self.extents)
+        if not axes or prod(int(a.extent) for a in axes) == 0:
+            return total
+        for group in _connected(guards):
+            own = tuple(dict.fromkeys(a for g in group for a in g.index.axes()))
+            evaluator = Evaluator((), 1, {a: np.asarray(v) for a, v in full_grid(own).items()}, {})
+            ok = np.asarray(True)
+            for g in group:
+                ok = ok & evaluator.inside(g)
+            points = prod(int(a.extent) for a in own)
+            total = total * int(np.count_nonzero(ok)) // points
+        return total
 
     def epilogue(self, stores: Sequence[Store]) -> GemmView:
         return replace(self, stores=tuple(stores))
@@ -65,6 +88,16 @@ class GemmView:
         evaluator = Evaluator(arrays, rows, grid(domain, rows), {"acc": acc})
         for s in self.stores:
             evaluator.store(s, outputs[s.output])
+
+
+def _connected(guards: Sequence[Bound]) -> list[list[Bound]]:
+    """The guards in groups that share no axis: each group's points can be counted by themselves."""
+    groups: list[list[Bound]] = []
+    for g in dict.fromkeys(guards):
+        axes = set(g.index.axes())
+        touching = [group for group in groups if any(axes & set(o.index.axes()) for o in group)]
+        groups = [group for group in groups if group not in touching] + [[g, *(o for t in touching for o in t)]]
+    return groups
 
 
 def _matrix(factor: Scalar, dims: Sequence[tuple[Axis, ...]], arrays: Sequence[Array], rows: int) -> Array:

@@ -108,9 +108,8 @@ class Gemm(KernelOp, name="gemm"):
         yield from super().roots()
         yield from (e for view in self.phases for e in (view.a, view.b))
 
-    @property
-    def flops(self) -> int:
-        return sum(v.flops for v in self.phases)
+    def flops(self, inputs: Sequence[TensorType]) -> int:
+        return sum(v.flops(inputs) for v in self.phases)
 
 
 @dataclass(frozen=True)
@@ -130,6 +129,5 @@ class Loops(KernelOp, name="loops"):
         yield from super().roots()
         yield from (e for s in self.nest.stages if isinstance(s, Reduce) for e in s.values)
 
-    @property
-    def flops(self) -> int:
+    def flops(self, inputs: Sequence[TensorType]) -> int:
         return self.nest.flops

@@ -35,7 +35,7 @@ def autodiff(graph: Graph) -> Graph:
     nodes = [_augmented(n, b.fresh) if needed.intersection(n.outputs) else n for n in graph.nodes]
     inputs = graph.inputs
     if loss.type.rank == 0:
-        seed = b(Full(1.0, result=loss.type), name=b.fresh(PREFIX + loss.name))
+        seed = b(Full(1.0, result=loss.type), name=PREFIX + loss.name)
     else:
         seed = Value(b.fresh(PREFIX + loss.name), loss.type)
         inputs = (*inputs, seed)

@@ -58,7 +58,7 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
  *         } loc(conv1: assign_layout, lower, select_tile)
  * GEMM    M = k(1) = 1, N = n(n<=16)*p(5)*q(5) = 400, K = c(1)*r(3)*s(3) = 9, 7 groups
  * tile    1 k x 5 q in registers, 16 lanes along n
- * work    50.4 kFLOP, 22.7 kB moved at least, 2.22 FLOP/B
+ * work    37.9 kFLOP, 22.7 kB moved at least, 1.67 FLOP/B
  * saved   101 kB of im2col matrix that is never stored
  */
 

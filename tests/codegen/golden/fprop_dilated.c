@@ -55,7 +55,7 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
  *         } loc(conv1: assign_layout, lower, select_tile)
  * GEMM    M = k(3) = 3, N = n(n<=5)*p(9)*q(9) = 405, K = c(2)*r(3)*s(3) = 18
  * tile    3 k x 9 q in registers, 4 lanes along n
- * work    43.7 kFLOP, 13.2 kB moved at least, 3.32 FLOP/B
+ * work    31.7 kFLOP, 13.2 kB moved at least, 2.41 FLOP/B
  * saved   29.2 kB of im2col matrix that is never stored
  */
 

@@ -12,7 +12,7 @@
  *         } loc(conv1: lower, select_tile)
  * GEMM    M = k(4) = 4, N = n(3)*p(6)*q(6) = 108, K = c(7)*r(3)*s(2) = 42
  * tile    4 k x 6 p in registers, 8 lanes along q
- * work    36.3 kFLOP, 4.92 kB moved at least, 7.38 FLOP/B
+ * work    26.9 kFLOP, 4.92 kB moved at least, 5.46 FLOP/B
  * saved   18.1 kB of im2col matrix that is never stored
  */
 
