@@ -83,8 +83,9 @@ class Source:
         start. A GEMM keeps its own unit, so that programs share it in the cache."""
         nests = [k.source for k in self.kernels if not k.phases]
         groups = [nests[i : i + NESTS_A_UNIT] for i in range(0, len(nests), NESTS_A_UNIT)]
-        units = [(k.name, k.unit) for k in self.kernels if k.phases]
-        units += [(f"loops_{i}", render("c/unit.c.j2", body="\n".join(g))) for i, g in enumerate(groups)]
+        units = [(f"loops_{i}", render("c/unit.c.j2", body="\n".join(g))) for i, g in enumerate(groups)]
+        units += [(k.name, k.unit) for k in self.kernels if k.phases]
+        units.sort(key=lambda unit: -len(unit[1]))  # the longest first, so that no core waits for one at the end
         return [*units, (self.entry, render("c/unit.c.j2", body=self.step))]
 
 
