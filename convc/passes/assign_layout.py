@@ -38,7 +38,8 @@ def assign_layout(graph: Graph, target: Target = CPU) -> Graph:
     entry, b.nodes = b.nodes, []
     nodes: list[Node] = []
     for node in graph.nodes:
-        if any(v.type.layout is not None for v in node.outputs) or all(v.type.rows is None for v in node.outputs):
+        placed = "relayout" in node.op.traits or any(v.type.layout is not None for v in node.outputs)
+        if placed or all(v.type.rows is None for v in node.outputs):
             nodes.append(node)
             continue
         names = [b.fresh(f"{v.name}_blocked") if v in graph.outputs else v.name for v in node.outputs]

@@ -12,12 +12,12 @@ from convc.ir.ops.reduce import Full
 from convc.passes.registry import register_pass
 
 PREFIX = "d_"
-"""The gradient of %w is returned as %d_w."""
+"""The gradient that the graph starts from, that of the first output %loss, is %d_loss."""
 
 
 @register_pass
 def autodiff(graph: Graph) -> Graph:
-    """return %loss -> return %loss, ..., %d_w for every parameter %w (every f32 input if none is one)
+    """return %loss -> return %loss, and its gradient by every parameter in order (by every f32 input if none is one)
 
     The first output is differentiated. If it is not f32[], its gradient becomes an input, %d_<output>.
     Operators that save something for their gradient (pool indices) are replaced by their augmented form.

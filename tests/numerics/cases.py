@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,8 +167,11 @@ def others(n: int) -> list[Case]:
     return cases
 
 
+FAMILIES: dict[str, Callable[[int], list[Case]]] = {"convolutions": convolutions, "pools": pools, "others": others}
+
+
 def all_cases(n: int) -> list[Case]:
-    return [*convolutions(n), *pools(n), *others(n)]
+    return [c for family in FAMILIES.values() for c in family(n)]
 
 
 def names(cases: list[Case]) -> list[str]:
@@ -177,4 +181,3 @@ def names(cases: list[Case]) -> list[str]:
 ROWS = Rows(6)
 CASES = all_cases(ROWS)
 """Typed rows, at a capacity that is no power of two."""
-

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from convc.ir.types import Rows
-from tests.numerics.cases import Case, all_cases, convolutions, others, pools
+from tests.numerics.cases import FAMILIES, Case, all_cases
 from tests.numerics.helpers import check, combined
 
-FAMILIES = {"convolutions": convolutions, "pools": pools, "others": others}
 FEW = (
     "conv2d-strided_dilated", "dgrad-strided", "wgrad-lopsided", "wgrad-depthwise", "max_pool_grad-overlapping",
     "max_pool_indices-exact", "avg_pool_inside-lopsided", "linear", "linear-grad-w", "fused-conv", "sum-bias",

@@ -14,14 +14,16 @@ from convc.runtime.program import Program
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return convc.compile(convc.parse_graph("""
+    return convc.compile(
+        convc.parse_graph("""
         graph @g(%x: f32[n<=5,3], %y: f32[n<=5,3], %b: f32[3]) {
           %0: f32[n<=5,3] = add(%x, %y)
           %1: f32[n<=5,3] = bias_add(%0, %b)
           %2: f32[] = sum(%1) {axes=[0, 1]}
           %3: f32[n<=5,3] = mul(%x, %y)
           return %3, %1, %2
-        }"""))
+        }""")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +145,7 @@ def test_a_run_time_number_must_be_given_and_known() -> None:
         np.testing.assert_array_equal(array, before[name])
     wrong("the program has no input rate; it has x, target, lr, momentum, weight_decay",
           lambda: step(x, target, rate=0.1))  # fmt: skip
-    graph = convc.parse_graph(
-        "graph @g(%w: f32[3], %k: f32[] scalar) { %0: f32[3] = mul(%w, %k) return %0 }"
-    )
+    graph = convc.parse_graph("graph @g(%w: f32[3], %k: f32[] scalar) { %0: f32[3] = mul(%w, %k) return %0 }")
     program = convc.compile(graph)
     np.testing.assert_array_equal(program(B, k=2), 2 * B)
     wrong("the run-time number k was not given; call with k=...", lambda: program(B))
@@ -153,13 +153,15 @@ def test_a_run_time_number_must_be_given_and_known() -> None:
 
 def test_a_tensor_that_is_returned_as_it_came_is_refused_or_copied() -> None:
     """An output that is an input, one that is returned twice, and one that is an update."""
-    program = convc.compile(convc.parse_graph("""
+    program = convc.compile(
+        convc.parse_graph("""
         graph @g(%x: f32[n<=5,3], %w: f32[3] parameter) {
           %0: f32[n<=5,3] = relu(%x)
           %1: f32[3] = add(%w, %w)
           return %0, %x, %0, %1
           update %w = %1
-        }"""))
+        }""")
+    )
     program.parameters["w"][...] = B
     a, x, b, w = program(X)
     for array in (a, x, b):

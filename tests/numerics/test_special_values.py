@@ -31,18 +31,23 @@ LEAST_NORMAL = 2.0**-126
 
 def pointwise(expression: str, size: int) -> convc.Program:
     """A program that maps `expression` of $0[i] over f32[size]: in vectors where there is more than one."""
-    return convc.compile(convc.parse_graph(f"""
+    return convc.compile(
+        convc.parse_graph(f"""
         graph @g(%x: f32[{size}]) {{
           %0: f32[{size}] = loops(%x) {{ for(i:{size}) map() {{ store 0[i] = {expression} }} }}
           return %0
-        }}"""))
+        }}""")
+    )
 
 
 def samples() -> Array:
     """Every 2^17th bit pattern, which is every sign and exponent, and the places where a formula changes."""
     bits = np.arange(0, 2**32, 2**17, dtype=np.uint64).astype(np.uint32)
     rng = np.random.default_rng(0)
-    near = [rng.uniform(lo, hi, 2048).astype(np.float32) for lo, hi in ((-1, 1), (-90, 90), (0.5, 2), (-0.6, 0.6), (-10, 10), (88, 88.72))]
+    near = [
+        rng.uniform(lo, hi, 2048).astype(np.float32)
+        for lo, hi in ((-1, 1), (-90, 90), (0.5, 2), (-0.6, 0.6), (-10, 10), (88, 88.72))
+    ]
     return np.resize(np.concatenate([bits.view(np.float32), SPECIAL, *near]), SIZE)
 
 
@@ -76,13 +81,15 @@ def test_accuracy(fn: str, lanes: int) -> None:
 def test_pointwise_operators_on_special_values(capacity: int) -> None:
     """relu(NaN) is NaN, the sigmoid saturates at 0 and 1, tanh at -1 and 1; in vectors and one by one."""
     count = len(SPECIAL)
-    program = convc.compile(convc.parse_graph(f"""
+    program = convc.compile(
+        convc.parse_graph(f"""
         graph @g(%x: f32[n<={capacity},{count}]) {{
           %0: f32[n<={capacity},{count}] = relu(%x)
           %1: f32[n<={capacity},{count}] = sigmoid(%x)
           %2: f32[n<={capacity},{count}] = tanh(%x)
           return %0, %1, %2
-        }}"""))
+        }}""")
+    )
     relu, sigmoid, tanh = program(np.tile(SPECIAL, (capacity, 1)))
     wide = SPECIAL.astype(np.float64)
     with np.errstate(all="ignore"):
@@ -98,12 +105,14 @@ def test_pointwise_operators_on_special_values(capacity: int) -> None:
 
 @pytest.mark.parametrize("capacity", [8, 2])
 def test_a_nan_wins_its_window(capacity: int) -> None:
-    program = convc.compile(convc.parse_graph(f"""
+    program = convc.compile(
+        convc.parse_graph(f"""
         graph @g(%x: f32[n<={capacity},1,4,4]) {{
           %0: f32[n<={capacity},1,2,2] = max_pool(%x)
           %1: f32[n<={capacity},1,2,2], %2: i32[n<={capacity},1,2,2] = max_pool(%x) {{indices=True}}
           return %0, %1, %2
-        }}"""))
+        }}""")
+    )
     x = np.full((capacity, 1, 4, 4), 1.0, np.float32)
     x[0, 0, 0, 1] = NAN  # the first window: one NaN, not in front
     x[0, 0, 0, 2:4] = NAN  # the second: two, the first wins
@@ -134,12 +143,14 @@ def test_padding_is_never_chosen() -> None:
 
 def test_softmax_and_cross_entropy_of_large_logits_stay_finite() -> None:
     """exp(z - max): no exponent overflows, and logits far apart give 0 and 1."""
-    program = convc.compile(convc.parse_graph("""
+    program = convc.compile(
+        convc.parse_graph("""
         graph @g(%z: f32[n<=8,3], %l: i32[n<=8]) {
           %0: f32[n<=8,3] = softmax(%z)
           %1: f32[n<=8] = cross_entropy(%z, %l)
           return %0, %1
-        }"""))
+        }""")
+    )
     z = np.array([[1e4, -1e4, 0], [3e38, 3e38, 3e38], [-3e38, -3e38, -3e38], [0, 0, NAN]], np.float32)
     y, loss = program(z, np.array([0, 1, 2, 0]))
     np.testing.assert_array_equal(y[0], [1, 0, 0])

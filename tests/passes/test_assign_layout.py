@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from convc.ir.text import parse_graph
@@ -38,14 +36,14 @@ def test_inputs_that_are_read_and_outputs_cross_the_border() -> None:
     ("capacity", "lanes", "width"), [(4, 16, 4), (7, 16, 4), (8, 16, 8), (64, 16, 16), (64, 8, 8), (5, 4, 4)]
 )
 def test_a_block_is_the_targets_lanes_or_what_the_capacity_fills(capacity: int, lanes: int, width: int) -> None:
-    narrow = partial(assign_layout, target=Target("cpu", lanes, 32))
     check_rewrite(
         f"graph @g(%x: f32[n<={capacity},3]) {{ %0: f32[3] = sum(%x) {{axes=[0]}} return %0 }}",
-        narrow,
+        assign_layout,
         f"""graph @g(%x: f32[n<={capacity},3]) {{
           %x_blocked: f32[n<={capacity},3|01.0x{width}] = relayout(%x) loc(: assign_layout)
           %0: f32[3] = sum(%x_blocked) {{axes=[0]}}
           return %0 }}""",
+        target=Target("cpu", lanes, 32),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -21,7 +22,13 @@ from convc.passes.target import CPU, Target
 from convc.testing import random_inputs
 from convc.testing.rewrite import assert_close, assert_same_text
 
-RULES: dict[str, Update] = {"sgd": Sgd(), "momentum": SgdMomentum(), "nesterov": SgdMomentum(nesterov=True), "adam": Adam()}  # fmt: skip
+RULES: dict[str, tuple[Update, tuple[int, ...]]] = {
+    "sgd": (Sgd(), (1,)),
+    "momentum": (SgdMomentum(), (6,)),
+    "nesterov": (SgdMomentum(nesterov=True), (5,)),
+    "adam": (Adam(), (6, 5)),
+}
+"""Each rule with the numbers of rows of a batch of at most six."""
 TARGETS = {"cpu": CPU, "narrow": Target("cpu", lanes=4, registers=8)}
 
 
@@ -47,7 +54,7 @@ def check_every_pass(graph: Graph, passes: tuple[pipeline.Pass, ...], target: Ta
     stages = pipeline.run(graph, passes, target).stages
     inputs = {n: random_inputs(stages[-1][1], n) | random_inputs(graph, n) for n in rows}
     before = [interpret(graph, inputs[n]) for n in rows]
-    for (_, old), (name, new) in zip(stages, stages[1:]):
+    for (_, old), (name, new) in pairwise(stages):
         verify(new)
         assert_same_text(print_graph(new), print_graph(parse_graph(print_graph(new))))
         again = parse_graph(print_graph(new))
@@ -65,7 +72,8 @@ def check_every_pass(graph: Graph, passes: tuple[pipeline.Pass, ...], target: Ta
 @pytest.mark.parametrize("rule", RULES)
 def test_every_pass_of_a_train_step_keeps_its_numbers(rule: str) -> None:
     graph = lenet(6, "train")
-    check_every_pass(graph, pipeline.pipeline(True, RULES[rule]), CPU, (6, 1, 5))
+    update, rows = RULES[rule]
+    check_every_pass(graph, pipeline.pipeline(True, update), CPU, rows)
 
 
 @pytest.mark.parametrize("rule", ["nesterov", "adam"])
@@ -73,7 +81,7 @@ def test_every_pass_of_a_train_step_keeps_its_numbers(rule: str) -> None:
 @pytest.mark.parametrize("capacity", [2, 7])
 def test_every_pass_of_another_model_keeps_its_numbers(rule: str, target: str, capacity: int) -> None:
     graph = smooth(capacity, "train")
-    check_every_pass(graph, pipeline.pipeline(True, RULES[rule]), TARGETS[target], (capacity, 1))
+    check_every_pass(graph, pipeline.pipeline(True, RULES[rule][0]), TARGETS[target], (capacity, 1))
 
 
 @pytest.mark.parametrize("mode", ["infer", "eval"])

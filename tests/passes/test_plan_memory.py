@@ -17,7 +17,7 @@ from convc.ir.types import Rows, TensorType, f32
 from convc.ir.verify import verify
 from convc.passes import pipeline
 from convc.passes.lower import lower
-from convc.passes.plan_memory import ALIGNMENT, plan_memory, unplanned_bytes
+from convc.passes.plan_memory import ALIGNMENT, aligned, intervals, plan_memory, unplanned_bytes
 from convc.passes.schedule import schedule
 from convc.testing import check_rewrite
 
@@ -134,7 +134,8 @@ def graphs(draw: st.DrawFn) -> Graph:
             values.append(b(Sum((1,)), x))
         else:
             values.append(b(Add(), x, draw(st.sampled_from(same))))
-    outputs = draw(st.lists(st.sampled_from(values), max_size=3))
+    # the interpreter names an update after its input, so a state's old value is not returned here
+    outputs = draw(st.lists(st.sampled_from([v for v in values if v not in states]), max_size=3))
     updates = {s.name: draw(st.sampled_from([v for v in values if v.type == s.type])) for s in states}
     return verify(Graph("g", (*inputs, *states), tuple(b.nodes), tuple(outputs), roles, updates))
 
@@ -176,6 +177,10 @@ def test_lenet_fits_in_less_than_without_reuse(mode: str) -> None:
     _, graph = model_graph(convc.models.lenet5(), (64, 1, 28, 28), mode, "cross_entropy")  # type: ignore[arg-type]
     planned = pipeline.run(graph, pipeline.pipeline(mode == "train")).stages[-1][1]
     assert_planned(planned)
-    largest = max(n.out.type.nbytes for n in planned.nodes)
-    assert largest <= planned.arena_bytes
-    assert planned.arena_bytes < (0.75 if mode == "train" else 0.6) * unplanned_bytes(planned)
+    arena = [x for x in intervals(planned) if planned.placements[x.value.name].inside is None]
+    most = max(
+        sum(aligned(x.value.type.nbytes) for x in arena if x.first <= now <= x.last)
+        for now in range(len(planned.nodes))
+    )
+    assert most <= planned.arena_bytes <= 1.05 * most, "the bytes that are alive at one time are the least there can be"
+    assert planned.arena_bytes < 0.75 * unplanned_bytes(planned)
