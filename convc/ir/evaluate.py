@@ -127,7 +127,7 @@ class Evaluator:
             ok = ok & (c >= 0) & (c < extent)
         for g in e.guards:
             ok = ok & self.inside(g)
-        if ok.all():
+        if ok.size and ok.all():  # of no point at all, too, all() holds
             return np.asarray(array[tuple(coords)])
         clipped = tuple(np.clip(c, 0, extent - 1) for c, extent in zip(coords, array.shape))
         return np.where(ok, array[clipped], np.asarray(e.fill, array.dtype))

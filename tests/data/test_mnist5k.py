@@ -25,9 +25,7 @@ def test_form(mnist5k):
 
 def test_the_splits_make_up_the_file(mnist5k):
     with np.load(resources.files("convc.data") / "mnist5k.npz") as arrays:
-        whole = {
-            (image.tobytes(), label) for image, label in zip(arrays["images"], arrays["labels"].tolist())
-        }
+        whole = {(image.tobytes(), label) for image, label in zip(arrays["images"], arrays["labels"].tolist())}
     parts = [
         (image.tobytes(), label)
         for split in mnist5k.parts().values()

@@ -1,7 +1,5 @@
 """Every error of the parser: one line with the place, the rule, the numbers, what to do, and the source."""
 
-
-
 from __future__ import annotations
 
 from dataclasses import dataclass

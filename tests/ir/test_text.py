@@ -131,9 +131,7 @@ def round_trip(g: Graph) -> str:
 
 
 def test_the_cases_cover_every_operator() -> None:
-    assert {op.name for op, _ in CASES} == {
-        name for name, cls in OPS.items() if not issubclass(cls, KernelOp)
-    }
+    assert {op.name for op, _ in CASES} == {name for name, cls in OPS.items() if not issubclass(cls, KernelOp)}
 
 
 @pytest.mark.parametrize(("op", "inputs"), CASES, ids=lambda c: c.name if isinstance(c, Op) else "")
@@ -144,9 +142,7 @@ def test_every_operator_round_trips_at_both_levels(op: Op, inputs: tuple[TensorT
     assert "\n" not in print_node(graph.nodes[0])
     lowered = op.lower(inputs, outputs)
     kernel = round_trip(graph_of(lowered, inputs, outputs, path="a.b/c", passes=("lower",)))
-    assert kernel.endswith(
-        "} loc(a.b/c: lower)\n  return " + ", ".join(f"%{i}" for i in range(len(outputs))) + "\n}"
-    )
+    assert kernel.endswith("} loc(a.b/c: lower)\n  return " + ", ".join(f"%{i}" for i in range(len(outputs))) + "\n}")
 
 
 LENET = """\
@@ -254,19 +250,14 @@ def test_plain_names_are_bare(name: str) -> None:
 
 def test_a_graph_may_return_nothing() -> None:
     x = Value("x", SCALAR)
-    assert (
-        round_trip(Graph("g", (x,), (), (), {}, {"x": x}))
-        == "graph @g(%x: f32[]) {\n  return\n  update %x = %x\n}"
-    )
+    assert round_trip(Graph("g", (x,), (), (), {}, {"x": x})) == "graph @g(%x: f32[]) {\n  return\n  update %x = %x\n}"
 
 
 def test_an_inner_operator_writes_its_result_where_it_is_not_the_nodes() -> None:
     y, w = f32(2, 4, 3, 3), f32(4, 3, 1, 1)
     dx = f32(2, 3, 3, 3)
     inner = Conv2dDgrad(result=dx)
-    assert "anchor=conv2d_dgrad, steps" in round_trip(
-        graph_of(Fused(inner, (Step(Relu(), (2,)),)), (y, w), (dx,))
-    )
+    assert "anchor=conv2d_dgrad, steps" in round_trip(graph_of(Fused(inner, (Step(Relu(), (2,)),)), (y, w), (dx,)))
     one = f32()
     step = Fused(Contract("a,a->"), (Step(Add(), (2, 3)),))
     vector = f32(3)
@@ -370,9 +361,7 @@ def test_a_negative_zero_keeps_its_sign() -> None:
 
 
 def indices() -> st.SearchStrategy[Index]:
-    leaves = st.one_of(
-        st.sampled_from([Index.of(a) for a in AXES.values()]), st.integers(-9, 9).map(Index.of)
-    )
+    leaves = st.one_of(st.sampled_from([Index.of(a) for a in AXES.values()]), st.integers(-9, 9).map(Index.of))
 
     def grow(inner: st.SearchStrategy[Index]) -> st.SearchStrategy[Index]:
         small = st.integers(1, 9)

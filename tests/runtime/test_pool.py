@@ -99,9 +99,7 @@ def run_often(body: int, threads: int, runs: int, phases: int = 3) -> Context:
     for number in range(runs):
         context.base = number * phases + 1
         pool.run(body, ctypes.addressof(context), threads)
-        if (
-            context.written[threads - 1] != context.base + phases - 1
-        ):  # the caller sees what the last thread wrote
+        if context.written[threads - 1] != context.base + phases - 1:  # the caller sees what the last thread wrote
             context.unseen += 1
     return context
 
@@ -221,9 +219,7 @@ def test_number_of_threads_asked_for(undecided: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("text", ["0", "-1", "two", "2.5", "1025", "1_0"])
 def test_bad_number_in_the_environment(undecided: pytest.MonkeyPatch, text: str) -> None:
     undecided.setenv("CONVC_NUM_THREADS", text)
-    with pytest.raises(
-        RunError, match="whole number from 1 to 1024: CONVC_NUM_THREADS got .*" + text
-    ) as error:
+    with pytest.raises(RunError, match="whole number from 1 to 1024: CONVC_NUM_THREADS got .*" + text) as error:
         pool.get_num_threads()
     assert "\n" not in str(error.value)
 

@@ -284,8 +284,7 @@ def test_cache_that_cannot_be_written(cache: Cache, monkeypatch: pytest.MonkeyPa
         patch.setattr(os, "mkdir", refuse)
         text = refusal(lambda: build_shared([ADD], compiler=compiler, cache=cache))
     assert text == (
-        f"cache folder {cache.root} cannot be written (Read-only file system): "
-        "set CONVC_CACHE_DIR to a folder that can"
+        f"cache folder {cache.root} cannot be written (Read-only file system): set CONVC_CACHE_DIR to a folder that can"
     )
 
 
@@ -310,9 +309,7 @@ def test_two_processes_build_the_same_at_once(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").glob(".new-*"))
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("ziglang") is None, reason="the package ziglang is not installed"
-)
+@pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="the package ziglang is not installed")
 def test_zig_takes_the_flags(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CONVC_CC", raising=False)
     monkeypatch.setenv("PATH", "")
