@@ -73,12 +73,22 @@ class Program:
         scalars = [self._scalar(v, named) for v in self._scalars]
         given = self._bound(inputs, named)
         arrays = [convert(v, a, self._limits.get(v.name)) for v, a in zip(self._data, given)]
-        rows = batch_rows_of(self.graph, self._data, arrays)
+        rows = self._rows(arrays)
         outputs = self._outputs(out, rows)
         self.executable.run(arrays, outputs, scalars, rows)
         self.parameters.updates += bool(self.graph.updates)
         results = [float(a) if a.ndim == 0 and out is None else a for a in outputs]
         return results[0] if len(results) == 1 else tuple(results)
+
+    def _rows(self, arrays: Sequence[Array]) -> int:
+        """n; raises RunError where a shape does not fit. What usually fits is looked at first, and fast."""
+        found = {a.shape[0] for v, a in zip(self._data, arrays) if v.type.rows is not None and a.ndim}
+        rows = found.pop() if len(found) == 1 else 1
+        if not found and all(a.shape == run_shape(v.type, rows) for v, a in zip(self._data, arrays)):
+            capacity = next((v.type.rows for v in self._data if v.type.rows is not None), 1)
+            if 1 <= rows <= capacity:
+                return rows
+        return batch_rows_of(self.graph, self._data, arrays)
 
     def _bound(self, inputs: Sequence[Any], named: dict[str, Any]) -> list[Any]:
         if len(inputs) > len(self._data):
