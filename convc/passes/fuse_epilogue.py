@@ -7,8 +7,7 @@ gradient applied there costs no trip through memory.
 from __future__ import annotations
 
 from dataclasses import replace
-
-import networkx as nx
+from itertools import takewhile
 
 from convc.ir.core import Graph, Node, Value
 from convc.ir.ops.fused import ANCHOR_OPERANDS, Fused, Step
@@ -21,7 +20,8 @@ def fuse_epilogue(graph: Graph) -> Graph:
     """relu(bias_add(conv2d(x, w), b)) -> fused(x, w, b) {anchor=conv2d, steps=[bias_add($3, $2), relu($4)]}
 
     Fires for every operator with the trait `matmul` and any chain of pointwise operators, so long as each
-    result in between has one reader and is not returned.
+    result in between has one reader and is not returned. The fused node stands where the last of the chain
+    did; no path can leave the chain and come back, for each of its values has one reader, the next.
     """
     users = graph.users()
     returned = set(graph.results)
@@ -29,9 +29,7 @@ def fuse_epilogue(graph: Graph) -> Graph:
     taken: set[Node] = set()
     replaced: dict[Node, Node] = {}  # last of the chain -> fused node
     for anchor, chain in chains.items():
-        chain = [n for n in chain if n not in taken]
-        while chain and not _convex(graph, anchor, chain):
-            chain.pop()
+        chain = list(takewhile(lambda n: n not in taken, chain))
         if chain:
             taken.update(chain)
             replaced[chain[-1]] = _fuse(anchor, chain)
@@ -56,14 +54,6 @@ def _chain(anchor: Node, users: dict[Value, list[Node]], returned: set[Value]) -
 
 def _reads_its_point(user: Node, operand: int) -> bool:
     return user.inputs[operand].type.shape == user.out.type.shape
-
-
-def _convex(graph: Graph, anchor: Node, chain: list[Node]) -> bool:
-    """No path leaves the chain and enters it again: the fused node runs where the last of the chain did."""
-    inside = {anchor, *chain}
-    g = graph.digraph()
-    outside = [p for n in chain for p in g.predecessors(n) if p not in inside]
-    return not any(nx.has_path(g, anchor, p) for p in outside)
 
 
 def _fuse(anchor: Node, chain: list[Node]) -> Node:

@@ -116,6 +116,7 @@ def _inlined(producer: Node, value: Scalar, reader: Node) -> Node:
         reader,
         op=replace(map_kernel(reader.op, change), title=title),
         inputs=(*reader.inputs, *producer.inputs),
+        path=reader.path or producer.path,
         passes=_joined(producer, reader),
     )
     return compact(joined)

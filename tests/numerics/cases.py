@@ -32,6 +32,8 @@ CONVOLUTIONS: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]]
     "grouped": ({"groups": 3, "padding": (1, 1)}, (6, 5, 4), (9, 2, 3, 3)),
     "grouped_strided": ({"groups": 2, "stride": (2, 2), "padding": (0, 1, 1, 0)}, (4, 7, 6), (6, 2, 3, 3)),
     "depthwise": ({"groups": 5, "padding": (1, 1)}, (5, 6, 5), (5, 1, 3, 3)),
+    "one_pixel": ({"padding": (0, 0, 0, 1)}, (3, 1, 1), (1, 3, 1, 2)),
+    "unreached": ({"stride": (2, 2), "padding": (0, 2, 0, 0)}, (1, 2, 1), (1, 1, 1, 2)),
     "depthwise_multiplied": ({"groups": 3, "stride": (2, 1)}, (3, 6, 5), (6, 1, 3, 2)),
 }
 """name: (attributes, x without rows, w)"""

@@ -28,7 +28,7 @@ def test_maps_through_a_reshape_are_one_map() -> None:
             title="relu_reshape_tanh"
             for(n:n<=6, c:6)
             map() { store 0[n, c] = tanh(max($0[n, c / 3, c % 3], 0.0)) }
-          } loc(act2: some_pass, lower, fuse_loops)
+          } loc(act1: some_pass, lower, fuse_loops)
           return %2 }""",
     )
 
@@ -137,6 +137,9 @@ MUST_NOT_FIRE = {
         %0: f32[n<=6,8] = tanh(%x) %1: f32[n<=6,3] = linear(%0, %w) return %1 }}""",
     "the value is returned": f"""graph @g({X}) {{
         %0: f32[n<=6] = sum(%x) {{axes=[1]}} %1: f32[n<=6] = relu(%0) return %1, %0 }}""",
+    "outside, a window reads 0 and not the constant": """graph @g(%x: f32[n<=6,1,2,2]) {
+        %0: f32[n<=6,1,2,2] = full() {value=2} %1: f32[n<=6,1,2,2] = avg_pool(%0) {padding=[1, 1]}
+        %2: f32[n<=6,1,2,2] = tanh(%x) return %2, %1 }""",
     "outside, a window reads -inf and not 0": """graph @g(%x: f32[n<=6,1,2,2]) {
         %0: f32[n<=6,1,2,2] = avg_pool(%x) {kernel=[1, 1]} %1: f32[n<=6,1,2,2] = max_pool(%0) {padding=[1, 1]}
         return %1 }""",
