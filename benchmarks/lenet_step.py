@@ -26,6 +26,8 @@ from torch import nn as tnn
 import convc
 
 BATCH, STEPS = 64, 10
+PAUSE = 0.05
+"""Seconds before each peer's turn: threads of the one before may spin for a while and would take its cores."""
 FLOPS_FORWARD = 2 * BATCH * (28 * 28 * 6 * 25 + 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10)
 FLOPS_STEP = 3 * FLOPS_FORWARD - 2 * BATCH * 28 * 28 * 6 * 25  # the first layer needs no data gradient
 
@@ -63,6 +65,8 @@ def measure(peers: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
     times: dict[str, list[float]] = {name: [] for name in peers}
     for round_number in range(rounds + 3):
         for name, step in peers.items():
+            time.sleep(PAUSE)
+            step()
             start = time.perf_counter()
             for _ in range(STEPS):
                 step()
