@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -9,8 +10,11 @@ from convc.codegen.names import comment, count
 from convc.ir.core import Node
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Axis
-from convc.ir.kernels import Gemm, Loops
+from convc.ir.kernels import Gemm, GemmSchedule, Loops
+from convc.ir.scalar import loads
 from convc.ir.text import print_node
+from convc.ir.types import TensorType
+from convc.passes.lanes import lane_stride
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ def card_for(node: Node) -> Card:
     lines = [f"from    {node.path or 'the graph'}, by {', '.join(node.passes) or 'the model itself'}"]
     lines += [f"        {line}" for line in print_node(node).splitlines()]
     if isinstance(op, Gemm):
-        lines += [line for i, view in enumerate(op.phases) for line in _gemm_lines(op, i, view)]
+        lines += [
+            line for i, view in enumerate(op.phases) for line in _gemm_lines(op, i, view, [v.type for v in node.inputs])
+        ]
     elif op.schedule is not None:
         lines.append(f"loops   {op.schedule.width} lanes along {op.schedule.lanes or 'none'}")
     flops = op.flops([v.type for v in node.inputs])
@@ -45,7 +51,23 @@ def card_for(node: Node) -> Card:
     return Card(node.path, node.passes, flops, moved, avoided, tuple(comment(x) for x in lines))
 
 
-def _gemm_lines(op: Gemm, number: int, view: GemmView) -> list[str]:
+REMEDY = "batch rows typed n<=N with N of 4 or more would load whole vectors"
+
+
+def _gathered(view: GemmView, s: GemmSchedule, inputs: Sequence[TensorType]) -> list[str]:
+    """What of the operands is loaded lane by lane, or that there are no lanes at all."""
+    axis = next((a for a in view.axes if a.name == s.lanes), None)
+    if axis is None:
+        return ["no axis fills the lanes of a vector"]
+    strides = {e.operand: lane_stride(e.coords, inputs[e.operand], axis, s.width) for e in loads(view.a, view.b)}
+    return [
+        f"operand {operand} is gathered lane by lane, {stride or 'uneven'} elements apart"
+        for operand, stride in strides.items()
+        if stride not in (0, 1)
+    ]
+
+
+def _gemm_lines(op: Gemm, number: int, view: GemmView, inputs: Sequence[TensorType]) -> list[str]:
     groups, m, n, k = view.extents
     sides = ", ".join(
         f"{side} = {_axes(axes)} = {extent}"
@@ -57,6 +79,7 @@ def _gemm_lines(op: Gemm, number: int, view: GemmView) -> list[str]:
         s = op.schedules[number]
         tile = f"{s.m_tile[1]} {s.m_tile[0]} x {s.n_tile[1]} {s.n_tile[0]}"
         lines.append(f"tile    {tile} in registers, {s.width} lanes along {s.lanes or 'none'}")
+        lines += [f"slow    {what}; {REMEDY}" for what in _gathered(view, s, inputs)]
     return lines
 
 
