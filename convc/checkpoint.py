@@ -14,7 +14,7 @@ from convc.data import Dataset
 from convc.errors import DataError
 from convc.nn import Module
 from convc.runtime.files import write_atomically
-from convc.runtime.store import ParameterStore
+from convc.runtime.program import Program
 
 Settings = Mapping[str, object]
 
@@ -50,10 +50,14 @@ def check_settings(path: Path, settings: Settings) -> None:
             )
 
 
-def save_checkpoint(path: Path, store: ParameterStore, run: str, epoch: int) -> None:
-    """Parameters and state after `epoch` of the run called `run`, as one safetensors file, at once or not at all."""
+def save_checkpoint(path: Path, step: Program, run: str, epoch: int) -> None:
+    """What `step` trains and keeps, after `epoch` of the run called `run`, as one safetensors file.
+
+    State that another optimizer left in the model's store is not part of it.
+    """
     # One key: safetensors writes several in an order that differs from process to process.
-    store.save(path, {"convc": json.dumps({"run": run, "epoch": epoch})}, state=True)
+    names = [v.name for v in step.graph.inputs_of("parameter", "state")]
+    step.parameters.save(path, {"convc": json.dumps({"run": run, "epoch": epoch})}, names)
 
 
 def checkpoint_epoch(path: Path, run: str) -> int:

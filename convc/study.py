@@ -177,7 +177,7 @@ class _Study:
         self.timings.append(EpochTiming(result.lr, result.epoch, result.seconds, result.images_per_second))
         write_timing(self.out / "timing.csv", self.timings)
         write_history(self.out / "history.csv", self._runs())
-        save_checkpoint(self._checkpoint, self.module.store, rate_text(result.lr), result.epoch)
+        save_checkpoint(self._checkpoint, self.trainer.step, rate_text(result.lr), result.epoch)
         self.watch.epoch(result, accuracy)
 
     def _report(self) -> StudyResult:

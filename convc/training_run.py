@@ -15,6 +15,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 from convc.checkpoint import check_settings, checkpoint_epoch, fingerprints, save_checkpoint, write_settings
@@ -104,7 +105,7 @@ class _Run:
 
     def run(self, resume: bool) -> TrainResult:
         start = self._claim(resume)
-        trainer = self._compile()
+        trainer = self.trainer
         self.module.reset(self.plan.seed)
         if start:
             self.module.store.load(self.checkpoint)
@@ -127,7 +128,9 @@ class _Run:
         self.module.store.save(weights)
         return TrainResult(tuple(self.records), test, weights)
 
-    def _compile(self) -> Trainer:
+    @cached_property
+    def trainer(self) -> Trainer:
+        """Compiled when the run begins."""
         plan = self.plan
         self.watch.compiling(plan.model)
         trainer = compile_trainer(
@@ -173,7 +176,7 @@ class _Run:
                 f"training came apart: the loss of epoch {result.epoch} is no number, at learning rate "
                 f"{result.lr:g}; try a lower --lr and another --out"
             )
-        save_checkpoint(self.checkpoint, self.module.store, RUN, result.epoch)
+        save_checkpoint(self.checkpoint, self.trainer.step, RUN, result.epoch)
         self.watch.epoch(result, result.validation_accuracy)
 
 

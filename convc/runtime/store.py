@@ -98,9 +98,11 @@ class ParameterStore:
         for name in self.names("state"):
             self[name][...] = 0
 
-    def save(self, path: str | Path, metadata: Mapping[str, str] | None = None, state: bool = False) -> None:
-        """Write the parameters (with `state=True` the optimizer's state too) as safetensors, at once or not at all."""
-        names = self.names("parameter", "state") if state else self.names("parameter")
+    def save(
+        self, path: str | Path, metadata: Mapping[str, str] | None = None, names: Iterable[str] | None = None
+    ) -> None:
+        """Write the parameters, or the arrays named, as safetensors, at once or not at all."""
+        names = self.names("parameter") if names is None else names
         write_atomically(Path(path), save({n: self[n] for n in names}, dict(metadata or {})))
 
     def load(self, path: str | Path) -> None:

@@ -18,7 +18,7 @@ from convc.data import Dataset, epoch_order
 from convc.errors import DataError, RunError
 from convc.nn import Module
 from convc.optim import SGD, Adam
-from convc.runtime.store import ParameterStore
+from convc.runtime.program import Program
 from convc.schedule import schedule
 from convc.train import Trainer, compile_trainer, evaluate, fit
 from convc.training_run import TrainPlan, read_train_history, run_training
@@ -187,10 +187,10 @@ def test_a_history_ahead_of_its_checkpoint_is_cut(
 ) -> None:
     run_training(PLAN, model, bands, tmp_path / "unbroken", resume=False)
 
-    def interrupted(path: Path, store: ParameterStore, run: str, epoch: int) -> None:
+    def interrupted(path: Path, step: Program, run: str, epoch: int) -> None:
         if epoch == 2:
             raise KeyboardInterrupt
-        save_checkpoint(path, store, run, epoch)
+        save_checkpoint(path, step, run, epoch)
 
     with monkeypatch.context() as patch:
         patch.setattr("convc.training_run.save_checkpoint", interrupted)
