@@ -9,7 +9,7 @@ import click
 
 from convc.cli.lowering import lower_model
 from convc.cli.options import in_colour, model_options, working
-from convc.codegen.emit import Kernel
+from convc.codegen.source import Kernel
 from convc.errors import ConvcError
 from convc.ir.lexer import did_you_mean
 from convc.passes.pipeline import Trace

@@ -10,7 +10,7 @@ from convc.codegen.names import comment, count
 from convc.ir.core import Node
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Axis
-from convc.ir.kernels import Gemm, GemmSchedule, Loops
+from convc.ir.kernels import Gemm, GemmSchedule, Loops, LoopSchedule, TeamSchedule
 from convc.ir.scalar import loads
 from convc.ir.text import print_node
 from convc.ir.types import TensorType
@@ -29,8 +29,8 @@ class Card:
     lines: tuple[str, ...]
 
 
-def card_for(node: Node) -> Card:
-    """The card of one kernel node."""
+def card_for(node: Node, extra: Sequence[str] = ()) -> Card:
+    """The card of one kernel node; `extra` are lines of what only the target knows."""
     op = node.op
     assert isinstance(op, Gemm | Loops)
     moved = sum(v.type.nbytes for v in (*node.inputs, *node.outputs))
@@ -41,8 +41,11 @@ def card_for(node: Node) -> Card:
         lines += [
             line for i, view in enumerate(op.phases) for line in _gemm_lines(op, i, view, [v.type for v in node.inputs])
         ]
-    elif op.schedule is not None:
+    elif isinstance(op.schedule, LoopSchedule):
         lines.append(f"loops   {op.schedule.width} lanes along {op.schedule.lanes or 'none'}")
+    elif isinstance(op.schedule, TeamSchedule):
+        lines.append(f"loops   {op.schedule.summary}, {op.schedule.threads} threads a block")
+    lines += extra
     flops = op.flops([v.type for v in node.inputs])
     intensity = flops / moved if moved else 0.0
     lines.append(f"work    {count(flops)}FLOP, {count(moved)}B moved at least, {intensity:.2f} FLOP/B")
@@ -77,6 +80,8 @@ def _gemm_lines(op: Gemm, number: int, view: GemmView, inputs: Sequence[TensorTy
     lines = [f"{head}{sides}{f', {groups} groups' if groups > 1 else ''}"]
     if op.schedules:
         s = op.schedules[number]
+        if not isinstance(s, GemmSchedule):
+            return [*lines, f"tile    {s.summary}, {s.threads} threads a block"]
         tile = f"{s.m_tile[1]} {s.m_tile[0]} x {s.n_tile[1]} {s.n_tile[0]}"
         lines.append(f"tile    {tile} in registers, {s.width} lanes along {s.lanes or 'none'}")
         lines += [f"slow    {what}; {REMEDY}" for what in _gathered(view, s, inputs)]

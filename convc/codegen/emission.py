@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from convc.codegen.emit import Source
+from convc.codegen.source import Source
 from convc.codegen.summary import ProgramSummary
 from convc.errors import DataError
 from convc.passes.pipeline import Trace
@@ -29,8 +29,7 @@ MANIFEST = "manifest.json"
 def emission(trace: Trace, source: Source, summary: ProgramSummary, facts: Mapping[str, Any]) -> dict[str, str]:
     """Path and text of every file. `facts` (model, mode, target, ...) open the manifest; they must fit in JSON."""
     files = {f"ir/{i:02}_{name}.conv": f"{graph}\n" for i, (name, graph) in enumerate(trace.stages)}
-    files["src/convc.h"] = source.header
-    files |= {f"src/{name}.c": text for name, text in source.units()}
+    files |= {f"src/{name}": text for name, text in source.files().items()}
     hashes = {name: _digest(text.encode()) for name, text in files.items()}
     manifest = {**facts, "passes": [name for name, _ in trace.stages[1:]], **asdict(summary), "files": hashes}
     return {**files, MANIFEST: json.dumps(manifest, indent=1) + "\n"}

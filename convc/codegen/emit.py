@@ -1,53 +1,31 @@
-"""From a planned graph to a program: kernels with names, cards and source, and the step that runs them."""
+"""From a planned graph to C: kernels with names, cards and source, and the step that runs them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import inf
 
-from convc.codegen.card import Card, card_for
+from convc.codegen.card import card_for
 from convc.codegen.env import render
 from convc.codegen.gemm import GemmPlan, plan_gemm
 from convc.codegen.names import comment, identifier, unique
 from convc.codegen.nest import NestPlan, plan_nest
+from convc.codegen.source import Kernel, Source, check_values, kernel_name, parameters_of
 from convc.codegen.storage import Place, barriers, storage
-from convc.codegen.terms import Placed
 from convc.errors import IRError
 from convc.ir.core import Graph, Node, Value
-from convc.ir.kernels import Gemm, Loops
+from convc.ir.kernels import Gemm, GemmSchedule, Loops, LoopSchedule
 
-DTYPES = ("f32", "i32")
 NESTS_A_UNIT = 10
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """A pointer that a kernel takes: its name, dtype, whether it is written, and where the step finds it.
+class CKernel(Kernel):
+    """`waits`: all threads must have finished the kernels before it."""
 
-    `alone`: no other pointer of the kernel reaches the same bytes.
-    """
-
-    pointer: str
-    dtype: str
-    written: bool
-    place: Place
-    alone: bool
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """One kernel of a program. `source` is its text in the target's language, its card on top.
-
-    `waits`: all threads must have finished the kernels before it.
-    """
-
-    name: str
-    node: Node
-    parameters: tuple[Parameter, ...]
-    card: Card
     phases: tuple[GemmPlan, ...] = ()
     plan: NestPlan | None = None
-    source: str = ""
     waits: bool = False
 
     @property
@@ -60,23 +38,27 @@ class Kernel:
         """The kernel as a translation unit of its own."""
         return render("c/unit.c.j2", body=self.source)
 
-    @property
-    def node_text(self) -> str:
-        return comment(f"{self.name}: {', '.join('%' + v.name for v in self.node.outputs)}")
-
 
 @dataclass(frozen=True)
-class Source:
-    """A program's text: one header, one unit for each kernel, and the step."""
+class CSource(Source):
+    """One header, one unit for each kernel, and the step."""
 
-    entry: str
+    kernels: tuple[CKernel, ...]
     header: str
-    kernels: tuple[Kernel, ...]
     step: str
 
     def units(self) -> list[tuple[str, str]]:
         """(name, text) of every kernel and of the step, each a translation unit of its own."""
         return [(k.name, k.unit) for k in self.kernels] + [(self.entry, render("c/unit.c.j2", body=self.step))]
+
+    def files(self) -> Mapping[str, str]:
+        return {"convc.h": self.header, **{f"{name}.c": text for name, text in self.units()}}
+
+    def listings(self) -> tuple[tuple[str, str], ...]:
+        return (f"{self.entry} runs the kernels in order", self.step), (
+            "convc.h: vector types and functions",
+            self.header,
+        )
 
     def compile_units(self) -> list[tuple[str, str]]:
         """The same text in fewer units: loop nests are small, and most of a small unit's time is the compiler's
@@ -89,19 +71,12 @@ class Source:
         return [*units, (self.entry, render("c/unit.c.j2", body=self.step))]
 
 
-def emit_c(graph: Graph) -> Source:
+def emit_c(graph: Graph) -> CSource:
     """The graph's C source. It must be lowered, scheduled and planned; f32 and i32 tensors only."""
-    for v in graph.values():
-        if v.type.dtype not in DTYPES:
-            raise IRError(f"target cpu computes in f32 with i32 labels and indices, but %{v.name} is {v.type}")
-    for v in (*graph.inputs, *graph.outputs):
-        if v.type.layout is not None:
-            raise IRError(
-                f"inputs and outputs of a program are row-major, but %{v.name} is {v.type}; relayout it inside"
-            )
+    check_values(graph, "cpu")
     places = storage(graph)
     names = unique(kernel_name(n) for n in graph.nodes)
-    kernels = tuple(_kernel(graph, n, name, places) for n, name in zip(graph.nodes, names))
+    kernels = tuple(_kernel(n, name, places) for n, name in zip(graph.nodes, names))
     shared = {"infinity": inf}
     kernels = tuple(
         replace(k, waits=wait, source=render("c/gemm.c.j2" if k.phases else "c/loops.c.j2", kernel=k, **shared))
@@ -111,7 +86,7 @@ def emit_c(graph: Graph) -> Source:
     halves = {w: [w >> i for i in range(1, w.bit_length())] for w in widths}
     rotations = {w: {h: ", ".join(str((i + h) % w) for i in range(w)) for h in halves[w]} for w in widths}
     entry = f"{identifier(graph.name, 'program')}_step"
-    return Source(
+    return CSource(
         entry=entry,
         header=render("c/convc.h.j2", widths=widths, halves=halves, rotations=rotations),
         kernels=kernels,
@@ -120,39 +95,15 @@ def emit_c(graph: Graph) -> Source:
     )  # fmt: skip
 
 
-def kernel_name(node: Node) -> str:
-    """Model path, what it does, dtype, tile: `conv1_fprop_bias_relu_f32_6x4`."""
+def _kernel(node: Node, name: str, places: Mapping[Value, Place]) -> CKernel:
+    kernel = CKernel(name, node, parameters_of(node, places), card_for(node))
     op = node.op
-    if not isinstance(op, Gemm | Loops):
-        raise IRError(f"{node.op.name} at {node.path or 'the top'} is no kernel; run the pass lower first")
-    parts = [node.path, op.label, node.outputs[0].type.dtype]
-    if isinstance(op, Gemm) and op.schedules:
-        s = op.schedules[0]
-        parts.append(f"{s.m_tile[1]}x{s.n_tile[1]}x{s.width}")
-    return identifier("_".join(p for p in parts if p), "kernel")
-
-
-def _kernel(graph: Graph, node: Node, name: str, places: dict[Value, Place]) -> Kernel:
-    values = (*node.inputs, *node.outputs)
-    hints = [f"{identifier(v.name, 't')}_ptr" for v in node.inputs] + [
-        f"{identifier(v.name, 't')}_ptr" for v in node.outputs
-    ]
-    pointers = unique(hints)
-    where = [places[v] for v in values]
-    parameters = tuple(
-        Parameter(p, v.type.dtype, i >= len(node.inputs), places[v], where.count(where[i]) == 1)
-        for i, (p, v) in enumerate(zip(pointers, values))
-    )
-    placed = [Placed(p, v.type) for p, v in zip(pointers, values)]
-    inputs, outputs = placed[: len(node.inputs)], placed[len(node.inputs) :]
-    op = node.op
-    card = card_for(node)
     if isinstance(op, Gemm):
-        if len(op.schedules) != len(op.phases):
-            raise IRError(f"{name} has no schedule; run the pass select_tile first")
-        phases = tuple(plan_gemm(v, s, inputs, outputs) for v, s in zip(op.phases, op.schedules))
-        return Kernel(name, node, parameters, card, phases=phases)
+        schedules = [s for s in op.schedules if isinstance(s, GemmSchedule)]
+        if len(schedules) != len(op.phases):
+            raise IRError(f"{name} has no schedule for vectors; run the pass select_tile for target cpu first")
+        return replace(kernel, phases=tuple(plan_gemm(v, s, *kernel.placed) for v, s in zip(op.phases, schedules)))
     assert isinstance(op, Loops)
-    if op.schedule is None:
-        raise IRError(f"{name} has no schedule; run the pass schedule first")
-    return Kernel(name, node, parameters, card, plan=plan_nest(op.nest, op.schedule, inputs, outputs))
+    if not isinstance(op.schedule, LoopSchedule):
+        raise IRError(f"{name} has no schedule for vectors; run the pass schedule for target cpu first")
+    return replace(kernel, plan=plan_nest(op.nest, op.schedule, *kernel.placed))

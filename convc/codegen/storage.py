@@ -9,7 +9,7 @@ from typing import Literal
 from convc.errors import IRError
 from convc.ir.core import Graph, Value
 
-Kind = Literal["input", "output", "store", "scalar", "arena"]
+Kind = Literal["input", "output", "store", "scalar", "arena", "rows"]
 
 
 @dataclass(frozen=True)

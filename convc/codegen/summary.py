@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convc.codegen.emit import Kernel, Source
 from convc.codegen.names import count as count
+from convc.codegen.source import Kernel, Source
 from convc.ir.core import Graph, Value
-from convc.ir.kernels import Gemm, GemmSchedule, Loops, LoopSchedule
+from convc.ir.kernels import AnyGemmSchedule, AnyLoopSchedule, Gemm, Loops
 from convc.passes.plan_memory import unplanned_bytes
 
 
@@ -42,13 +42,13 @@ class KernelSummary:
     bytes: int
     im2col_bytes_avoided: int
     gemm: tuple[Extents, ...]
-    schedules: tuple[GemmSchedule | LoopSchedule, ...]
+    schedules: tuple[AnyGemmSchedule | AnyLoopSchedule, ...]
     parameters: tuple[Argument, ...]
 
     @property
     def tile(self) -> str:
         """`2 k x 14 q x 16 n` for a register tile and its lanes, `16 n` for a loop nest; `; ` between phases."""
-        return "; ".join(dict.fromkeys(_tile(s) for s in self.schedules))
+        return "; ".join(dict.fromkeys(s.summary for s in self.schedules))
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ def _kernel(kernel: Kernel) -> KernelSummary:
     op, card = kernel.node.op, kernel.card
     assert isinstance(op, Gemm | Loops)
     values = (*kernel.node.inputs, *kernel.node.outputs)
-    loops = (op.schedule,) if isinstance(op, Loops) and op.schedule else ()
+    schedules: tuple[AnyGemmSchedule | AnyLoopSchedule, ...]
+    schedules = op.schedules if isinstance(op, Gemm) else (op.schedule,) if op.schedule else ()
     return KernelSummary(
         name=kernel.name,
         path=card.path,
@@ -121,7 +122,7 @@ def _kernel(kernel: Kernel) -> KernelSummary:
         bytes=card.bytes,
         im2col_bytes_avoided=card.im2col_bytes,
         gemm=tuple(Extents(*v.extents) for v in op.phases) if isinstance(op, Gemm) else (),
-        schedules=op.schedules if isinstance(op, Gemm) else loops,
+        schedules=schedules,
         parameters=tuple(Argument(p.pointer, p.dtype, p.written, v.name) for p, v in zip(kernel.parameters, values)),
     )
 
@@ -138,9 +139,3 @@ def _result(graph: Graph, v: Value) -> BufferSummary:
     if place.inside is not None:
         return BufferSummary(v.name, kind, size, "update", inside=place.inside)
     return BufferSummary(v.name, kind, size, "intermediate", arena_offset=place.offset)
-
-
-def _tile(s: GemmSchedule | LoopSchedule) -> str:
-    lanes = [f"{s.width} {s.lanes}"] if s.lanes else ["scalar"]
-    sides = [s.m_tile, s.n_tile] if isinstance(s, GemmSchedule) else []
-    return " x ".join([*(f"{size} {axis}".strip() for axis, size in sides), *lanes])

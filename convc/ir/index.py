@@ -143,6 +143,11 @@ class Index:
         a, b = self.range()
         return lo <= a and b < hi
 
+    @property
+    def lone(self) -> bool:
+        """Whether it is one axis and nothing else."""
+        return len(self.terms) == 1 and not self.const and self.terms[0][1] == 1 and isinstance(self.terms[0][0], Axis)
+
     def axes(self) -> tuple[Axis, ...]:
         """The axes that occur, each once, in order of first occurrence."""
         return tuple(dict.fromkeys(self._axes()))
@@ -192,8 +197,7 @@ class Index:
 
 
 def _dividend(e: Index) -> str:
-    lone = len(e.terms) == 1 and not e.const and e.terms[0][1] == 1 and isinstance(e.terms[0][0], Axis)
-    return str(e) if lone else f"({e})"
+    return str(e) if e.lone else f"({e})"
 
 
 def _factor(atom: Atom) -> str:

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
-from typing import Any, TypeVar
+from typing import Any
 
 from convc.ir.attributes import fit, hints
 from convc.ir.expression_parser import Scope, parse_coords, parse_scalar
 from convc.ir.gemm_view import ACC, GemmView
 from convc.ir.index import Axis
-from convc.ir.kernels import GemmSchedule, LoopSchedule
+from convc.ir.kernels import AnyGemmSchedule, AnyLoopSchedule, BlockTile, GemmSchedule, LoopSchedule, TeamSchedule
 from convc.ir.lexer import Cursor, did_you_mean
 from convc.ir.loop_nest import MONOIDS, LoopNest, Map, Reduce, Stage
 from convc.ir.printer import KEYWORDS
 from convc.ir.scalar import Scalar, Store
 from convc.ir.type_parser import parse_extent
 
-S = TypeVar("S", GemmSchedule, LoopSchedule)
 
-
-def parse_phases(c: Cursor) -> tuple[tuple[GemmView, ...], tuple[GemmSchedule, ...]]:
+def parse_phases(c: Cursor) -> tuple[tuple[GemmView, ...], tuple[AnyGemmSchedule, ...]]:
     """`phase {..} phase {..}`, with a schedule in every phase or in none."""
     phases: list[GemmView] = []
-    schedules: list[GemmSchedule] = []
+    schedules: list[AnyGemmSchedule] = []
     while c.looking_at("phase"):
         start = c.pos
         view, schedule = _phase(c)
@@ -34,7 +32,7 @@ def parse_phases(c: Cursor) -> tuple[tuple[GemmView, ...], tuple[GemmSchedule, .
     return tuple(phases), tuple(schedules)
 
 
-def _phase(c: Cursor) -> tuple[GemmView, GemmSchedule | None]:
+def _phase(c: Cursor) -> tuple[GemmView, AnyGemmSchedule | None]:
     """`phase { batch(..) m(..) n(..) k(..)  a = ..  b = ..  store ..  schedule {..} }`"""
     c.expect("phase", "in the gemm")
     opened = c.open("{", "of the phase")
@@ -43,7 +41,7 @@ def _phase(c: Cursor) -> tuple[GemmView, GemmSchedule | None]:
     a = _named_factor(c, "a", (*batch, *m, *k))
     b = _named_factor(c, "b", (*batch, *n, *k))
     stores = _stores(c, _scope((*batch, *m, *n), {ACC.name}))
-    schedule = _schedule(c, GemmSchedule)
+    schedule = _schedule(c, (GemmSchedule, BlockTile))
     c.close("}", opened, "at the end of the phase")
     return GemmView(batch, m, n, k, a, b, stores), schedule
 
@@ -61,7 +59,7 @@ def _named_factor(c: Cursor, name: str, axes: Iterable[Axis]) -> Scalar:
     return parse_scalar(c, _scope(axes))
 
 
-def parse_loops(c: Cursor) -> tuple[LoopNest, LoopSchedule | None]:
+def parse_loops(c: Cursor) -> tuple[LoopNest, AnyLoopSchedule | None]:
     """`for(..)  reduce(..) ..  map(..) {..}  schedule {..}`"""
     c.expect("for", "and the outer axes of the loop nest")
     outer = _axes(c, {})
@@ -71,7 +69,7 @@ def parse_loops(c: Cursor) -> tuple[LoopNest, LoopSchedule | None]:
         axes = _axes(c, {a.name: a for a in outer})
         scope = _scope((*outer, *axes), known)
         stages.append(_map(c, axes, scope) if keyword == "map" else _reduce(c, axes, scope, known))
-    return LoopNest(outer, tuple(stages)), _schedule(c, LoopSchedule)
+    return LoopNest(outer, tuple(stages)), _schedule(c, (LoopSchedule, TeamSchedule))
 
 
 def _map(c: Cursor, axes: tuple[Axis, ...], scope: Scope) -> Map:
@@ -101,23 +99,27 @@ def _reduce(c: Cursor, axes: tuple[Axis, ...], scope: Scope, known: set[str]) ->
     return c.attempt(start, Reduce, axes, monoid, tuple(results), tuple(values))
 
 
-def _schedule(c: Cursor, cls: type[S]) -> S | None:
-    """`schedule {lanes=n, width=16}`, or None where there is none."""
+def _schedule(c: Cursor, kinds: tuple[type[Any], ...]) -> Any:
+    """`schedule {lanes=n, width=16}`, or None where there is none. The first setting tells the kind of machine."""
     start = c.pos
     if not c.accept("schedule"):
         return None
     settings: dict[str, Any] = {}
+    known = {name: cls for cls in reversed(kinds) for name in hints(cls)}
+    cls = kinds[0]
     for at in c.items("{", "}", "in the schedule"):
         name = c.word("a setting")
+        cls = known.get(name, cls) if not settings else cls
         if name not in hints(cls):
-            raise c.error(f"a schedule has no setting '{name}'{did_you_mean(name, hints(cls))}", at)
+            names = hints(cls) if settings else known
+            raise c.error(f"a schedule has no setting '{name}'{did_you_mean(name, names)}", at)
         if name in settings:
             raise c.error(f"the schedule sets '{name}' twice; keep one", at)
         c.expect("=", f"after '{name}'")
         settings[name] = c.attempt(at, fit, cls, name, _setting(c))
     if missing := [f.name for f in fields(cls) if f.default is MISSING and f.name not in settings]:
         raise c.error(f"the schedule lacks {', '.join(missing)}; add it", start)
-    return cls(**settings)
+    return c.attempt(start, cls, **settings)
 
 
 def _setting(c: Cursor) -> Any:

@@ -18,7 +18,7 @@ from convc.ir.types import TensorType
 
 @dataclass(frozen=True)
 class GemmSchedule:
-    """How a GEMM view is computed: which axis fills the vector's lanes, and the register tile.
+    """How a vector machine computes a GEMM view: which axis fills the vector's lanes, and the register tile.
 
     `lanes` is an axis of n or k (None: scalar code), `width` its lanes a vector. `m_tile` and `n_tile` name
     an axis of m and of n and how many of its points a register tile holds.
@@ -29,13 +29,103 @@ class GemmSchedule:
     m_tile: tuple[str, int]
     n_tile: tuple[str, int]
 
+    @property
+    def extents(self) -> str:
+        """For a kernel's name: `3x9x16`."""
+        return f"{self.m_tile[1]}x{self.n_tile[1]}x{self.width}"
+
+    @property
+    def summary(self) -> str:
+        """`2 k x 14 q x 16 n`."""
+        sides = (f"{size} {axis}".strip() for axis, size in (self.m_tile, self.n_tile))
+        return " x ".join([*sides, _lanes(self.lanes, self.width)])
+
+
+@dataclass(frozen=True)
+class BlockTile:
+    """How blocks of threads compute a GEMM view: the tile of C that a block holds, the part of it a thread holds.
+
+    A block steps through K in slices of `block_k`, which it gathers into shared memory. A thread's
+    `thread_m` x `thread_n` sums stay in registers.
+    """
+
+    block_m: int
+    block_n: int
+    block_k: int
+    thread_m: int
+    thread_n: int
+
+    def __post_init__(self) -> None:
+        for side, block, thread in (("m", self.block_m, self.thread_m), ("n", self.block_n, self.thread_n)):
+            if thread not in (1, 2, 4, 8) or block < 1 or block % thread:
+                raise IRError(f"thread_{side} must be 1, 2, 4 or 8 and divide block_{side}={block}, not {thread}")
+        if self.block_k < 1 or self.threads % 32 or not 32 <= self.threads <= 1024:
+            raise IRError(f"a block tile must have 32 to 1024 threads in whole warps, and block_k >= 1, but {self} has"
+                          f" {self.threads} and {self.block_k}")  # fmt: skip
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return (self.block_m // self.thread_m) * (self.block_n // self.thread_n)
+
+    @property
+    def extents(self) -> str:
+        """For a kernel's name: `64x64x8`."""
+        return f"{self.block_m}x{self.block_n}x{self.block_k}"
+
+    @property
+    def summary(self) -> str:
+        """`64 x 64 x 8, 4 x 4 a thread`."""
+        return f"{self.block_m} x {self.block_n} x {self.block_k}, {self.thread_m} x {self.thread_n} a thread"
+
 
 @dataclass(frozen=True)
 class LoopSchedule:
-    """How a loop nest is computed: which axis fills the vector's lanes (None: scalar code)."""
+    """How a vector machine computes a loop nest: which axis fills the vector's lanes (None: scalar code)."""
 
     lanes: str | None
     width: int
+
+    @property
+    def summary(self) -> str:
+        """`16 n`."""
+        return _lanes(self.lanes, self.width)
+
+
+@dataclass(frozen=True)
+class TeamSchedule:
+    """How blocks of threads compute a loop nest.
+
+    `team` threads work on one outer point together: 1, a warp's 32, or all `threads` of the block. A team of
+    one may take `vector` neighbouring points of the innermost axis, with loads and stores of 4 * `vector` bytes.
+    """
+
+    threads: int
+    team: int
+    vector: int = 1
+
+    def __post_init__(self) -> None:
+        if self.threads % 32 or not 32 <= self.threads <= 1024:
+            raise IRError(f"threads must be 32 to 1024 in whole warps, not {self.threads}")
+        if self.team not in (1, 32, self.threads):
+            raise IRError(f"team must be 1, 32 or all {self.threads} threads of the block, not {self.team}")
+        if self.vector not in (1, 2, 4) or (self.vector > 1 and self.team > 1):
+            raise IRError(f"vector must be 1, 2 or 4, and 1 for a team of {self.team}, not {self.vector}")
+
+    @property
+    def summary(self) -> str:
+        """`a warp a point`."""
+        if self.team == 1:
+            return f"{self.vector} points a thread" if self.vector > 1 else "a thread a point"
+        return "a warp a point" if self.team == 32 else f"{self.team} threads a point"
+
+
+def _lanes(axis: str | None, width: int) -> str:
+    return f"{width} {axis}" if axis else "scalar"
+
+
+AnyGemmSchedule = GemmSchedule | BlockTile
+AnyLoopSchedule = LoopSchedule | TeamSchedule
 
 
 @dataclass(frozen=True)
@@ -95,7 +185,7 @@ class Gemm(KernelOp, name="gemm"):
     """One or several disjoint phases of `C[m,n] = epilogue(sum over k of A[m,k] * B[k,n])`."""
 
     phases: tuple[GemmView, ...] = ()
-    schedules: tuple[GemmSchedule, ...] = ()
+    schedules: tuple[AnyGemmSchedule, ...] = ()
 
     def fill(self, arrays: Sequence[Array], rows: int, outputs: Sequence[Array]) -> None:
         for view in self.phases:
@@ -117,7 +207,7 @@ class Loops(KernelOp, name="loops"):
     """A loop nest: map and reduce stages over shared outer axes."""
 
     nest: LoopNest = field(default_factory=lambda: LoopNest((), ()))
-    schedule: LoopSchedule | None = None
+    schedule: AnyLoopSchedule | None = None
 
     def fill(self, arrays: Sequence[Array], rows: int, outputs: Sequence[Array]) -> None:
         self.nest.execute(arrays, rows, outputs)

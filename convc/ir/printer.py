@@ -12,7 +12,7 @@ from convc.ir.attributes import attribute_fields, fit, required
 from convc.ir.core import Graph, Node, Op, Placement, Value
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Axis, Index
-from convc.ir.kernels import Gemm, GemmSchedule, Loops, LoopSchedule
+from convc.ir.kernels import AnyGemmSchedule, AnyLoopSchedule, Gemm, Loops
 from convc.ir.lexer import is_word, quoted
 from convc.ir.loop_nest import Map, Reduce, Stage
 from convc.ir.ops.fused import Step
@@ -162,11 +162,11 @@ def _inner(op: Op, declared: tuple[TensorType, ...]) -> str:
 def _gemm(op: Gemm) -> list[str]:
     if len(op.schedules) not in (0, len(op.phases)):
         raise IRError(f"a gemm has one schedule a phase or none, not {len(op.schedules)} for {len(op.phases)} phases")
-    schedules: Sequence[GemmSchedule | None] = op.schedules or [None] * len(op.phases)
+    schedules: Sequence[AnyGemmSchedule | None] = op.schedules or [None] * len(op.phases)
     return [f"phase{_block(_phase(view, schedule))}" for view, schedule in zip(op.phases, schedules)]
 
 
-def _phase(view: GemmView, schedule: GemmSchedule | None) -> list[str]:
+def _phase(view: GemmView, schedule: AnyGemmSchedule | None) -> list[str]:
     return [
         f"batch({_axes(view.batch)}) m({_axes(view.m)}) n({_axes(view.n)}) k({_axes(view.k)})",
         f"a = {scalar_text(view.a)}",
@@ -210,7 +210,7 @@ def _coords(coords: Sequence[Index]) -> str:
     return ", ".join(map(str, coords))
 
 
-def _schedule(schedule: GemmSchedule | LoopSchedule | None) -> list[str]:
+def _schedule(schedule: AnyGemmSchedule | AnyLoopSchedule | None) -> list[str]:
     if schedule is None:
         return []
     settings = {f.name: fit(type(schedule), f.name, getattr(schedule, f.name)) for f in fields(schedule)}

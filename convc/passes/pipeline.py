@@ -26,6 +26,7 @@ from convc.passes.plan_memory import plan_memory
 from convc.passes.registry import apply
 from convc.passes.schedule import schedule
 from convc.passes.select_tile import select_tile
+from convc.passes.split_reductions import split_reductions
 from convc.passes.target import CPU, Target
 
 Pass = Callable[..., Graph]
@@ -38,6 +39,7 @@ GENERATE: tuple[Pass, ...] = (
     lower,
     fuse_loops,
     merge_axes,
+    split_reductions,
     select_tile,
     schedule,
     plan_memory,

@@ -16,14 +16,15 @@ from convc.ir.types import TensorType
 from convc.passes.compose import kernel_loads
 from convc.passes.registry import register_pass
 from convc.passes.schedule import schedule
+from convc.passes.target import CPU, Target
 
 ALIGNMENT = 64
 
 
 @register_pass
-def plan_memory(graph: Graph) -> Graph:
+def plan_memory(graph: Graph, target: Target = CPU) -> Graph:
     """%a: f32[...] -> place %a at arena + offset; update %w = %a -> place %a inside %w"""
-    graph = _copied_results(graph)
+    graph = _copied_results(graph, target)
     places: dict[str, Placement] = {v.name: Placement(inside=name) for name, v in graph.updates.items()}
     live = [x for x in intervals(graph) if x.value.name not in places]
     offsets = greedy_by_size(live)
@@ -79,7 +80,7 @@ def unplanned_bytes(graph: Graph) -> int:
     return sum(aligned(v.type.nbytes) for n in graph.nodes for v in n.outputs if v not in graph.outputs)
 
 
-def _copied_results(graph: Graph) -> Graph:
+def _copied_results(graph: Graph, target: Target) -> Graph:
     """The graph with copies for results that need memory of their own.
 
     That is an update which cannot be made in place, and an output that is an input or is returned twice. What
@@ -105,14 +106,14 @@ def _copied_results(graph: Graph) -> Graph:
         if v in updates.values() or not _in_place(graph, inputs[name], v):
             v = copy(late, v, inputs[name].type, f"{name}.copied")
         updates[name] = v
-    nodes = (*_kernels(early, graph), *graph.nodes, *_kernels(late, graph))
+    nodes = (*_kernels(early, graph, target), *graph.nodes, *_kernels(late, graph, target))
     return replace(graph, nodes=nodes, outputs=tuple(outputs), updates=updates)
 
 
-def _kernels(b: Builder, graph: Graph) -> tuple[Node, ...]:
+def _kernels(b: Builder, graph: Graph, target: Target) -> tuple[Node, ...]:
     """The builder's nodes, lowered and scheduled."""
     lowered = [replace(n, op=n.op.lower([v.type for v in n.inputs], [v.type for v in n.outputs])) for n in b.nodes]
-    return schedule(replace(graph, nodes=tuple(lowered))).nodes
+    return schedule(replace(graph, nodes=tuple(lowered)), target).nodes
 
 
 def _in_place(graph: Graph, old: Value, new: Value) -> bool:

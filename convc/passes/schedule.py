@@ -1,4 +1,4 @@
-"""The schedule of every loop nest: which axis fills the vector's lanes."""
+"""The schedule of every loop nest: which axis fills the vector's lanes, or how many threads share a point."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from convc.ir.scalar import loads
 from convc.passes.lanes import Access, choose
 from convc.passes.registry import register_pass
 from convc.passes.target import CPU, Target
+from convc.passes.teams import team_for
 
 
 @register_pass
 def schedule(graph: Graph, target: Target = CPU) -> Graph:
-    """loops {for(n:n<=64) ...} -> loops {for(n:n<=64) ... schedule {lanes=n, width=16}}"""
+    """loops {for(n:n<=64) ...} -> loops {for(n:n<=64) ... schedule {lanes=n, width=16}}
+
+    For blocks of threads: schedule {threads=256, team=32, vector=1}
+    """
     return graph.with_nodes(_scheduled(n, target) if isinstance(n.op, Loops) else n for n in graph.nodes)
 
 
 def _scheduled(node: Node, target: Target) -> Node:
     assert isinstance(node.op, Loops)
+    if target.simt:
+        return replace(node, op=replace(node.op, schedule=team_for(node, target)), passes=node.made_by("schedule"))
     nest = node.op.nest
     accesses = []
     for stage in nest.stages:

@@ -1,6 +1,6 @@
-"""The register tile of every GEMM: which axis fills the lanes, and how many sums are kept in registers.
+"""The tile of every GEMM. For vectors: which axis fills the lanes, and how many sums are kept in registers.
 
-A tile of a*b sums needs a + b values for a*b multiply-adds, and a*b + min(a, b) + 1 registers. The model
+A register tile of a*b sums needs a + b values for a*b multiply-adds, and a*b + min(a, b) + 1 registers. The model
 counts, for each step of the sum, the larger of multiply-adds and loads, over full and residual tiles.
 """
 
@@ -13,9 +13,10 @@ from itertools import product
 from convc.ir.core import Graph, Node
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Axis
-from convc.ir.kernels import Gemm, GemmSchedule
+from convc.ir.kernels import AnyGemmSchedule, Gemm, GemmSchedule
 from convc.ir.scalar import loads
 from convc.ir.types import Rows, TensorType
+from convc.passes.block_tile import block_tile_for
 from convc.passes.lanes import Access, choose
 from convc.passes.registry import register_pass
 from convc.passes.target import CPU, Target
@@ -25,14 +26,21 @@ STEP_OVERHEAD, TILE_OVERHEAD, RESIDUE_PENALTY = 1.0, 40.0, 1.02
 
 @register_pass
 def select_tile(graph: Graph, target: Target = CPU) -> Graph:
-    """gemm {phase {...}} -> gemm {phase {... schedule {lanes=n, width=16, m_tile=k:6, n_tile=q:4}}}"""
+    """gemm {phase {...}} -> gemm {phase {... schedule {lanes=n, width=16, m_tile=k:6, n_tile=q:4}}}
+
+    For blocks of threads: schedule {block_m=64, block_n=64, block_k=8, thread_m=4, thread_n=4}
+    """
     return graph.with_nodes(_scheduled(n, target) if isinstance(n.op, Gemm) else n for n in graph.nodes)
 
 
 def _scheduled(node: Node, target: Target) -> Node:
     assert isinstance(node.op, Gemm)
     types = ([v.type for v in node.inputs], [v.type for v in node.outputs])
-    schedules = tuple(schedule_for(view, *types, target) for view in node.op.phases)
+    schedules: tuple[AnyGemmSchedule, ...]
+    if target.simt:
+        schedules = (block_tile_for(node.op.phases, target),) * len(node.op.phases)
+    else:
+        schedules = tuple(schedule_for(view, *types, target) for view in node.op.phases)
     return replace(node, op=replace(node.op, schedules=schedules), passes=node.made_by("select_tile"))
 
 

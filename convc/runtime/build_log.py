@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from time import perf_counter
 
-from convc.codegen.emit import Source
+from convc.codegen.emit import CSource
 from convc.debug import LINES, SOURCE, level, say
 from convc.runtime.cache import Cache
 from convc.runtime.toolchain import Unit, build_shared
@@ -29,7 +29,7 @@ class WatchedCache(Cache):
         return f"{sum(units)} of {len(units)} units from the cache" if units else "library from the cache"
 
 
-def build_logged(name: str, source: Source, cache: Cache | None = None) -> Path:
+def build_logged(name: str, source: CSource, cache: Cache | None = None) -> Path:
     """The shared library of a program's source; `name` is the graph's. Raises ToolchainError as `build_shared`."""
     units = [Unit(unit, text) for unit, text in source.compile_units()]
     headers = {"convc.h": source.header}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convc.codegen.emit import Source, emit_c
+from convc.codegen.emit import CSource, emit_c
 from convc.ir.core import Graph
 from convc.passes.target import CPU, Target
 from convc.runtime import pool
@@ -46,7 +46,7 @@ class CpuExecutable:
 
     def __init__(self, graph: Graph, cache: Cache | None = None) -> None:
         self.graph = graph
-        self.source: Source = emit_c(graph)
+        self.source: CSource = emit_c(graph)
         self.library = build_logged(graph.name, self.source, cache)
         self._module = ctypes.CDLL(str(self.library))
         self._entry = ctypes.cast(getattr(self._module, self.source.entry), ctypes.c_void_p).value or 0

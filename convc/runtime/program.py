@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convc.codegen.emit import Kernel
+from convc.codegen.source import Kernel
 from convc.errors import RunError
 from convc.ir.core import Graph, Value
 from convc.ir.interp import batch_rows, run_shape

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from convc.codegen.emit import Source
 from convc.codegen.env import environment
+from convc.codegen.source import Source
 from convc.codegen.summary import KernelSummary, ProgramSummary, count, summarise
 from convc.ir.core import Graph
 from convc.ir.lexer import printable
@@ -82,9 +82,8 @@ class ProgramReport:
             .render(
                 report=self,
                 headings=HEADINGS,
-                kernels=[(k, row, highlighted(k.source)) for k, row in zip(self.source.kernels, self.rows())],
-                step=highlighted(self.source.step),
-                header=highlighted(self.source.header),
+                kernels=[(k, row, self._highlighted(k.source)) for k, row in zip(self.source.kernels, self.rows())],
+                listings=[(title, self._highlighted(text)) for title, text in self.source.listings()],
                 blocks=self._blocks(),
                 stages=[self._stage(i) for i in range(1, len(self.trace.stages))],
                 first=str(self.trace.stages[0][1]),
@@ -98,6 +97,9 @@ class ProgramReport:
         """Write the page, at once or not at all. Raises DataError where it cannot be written."""
         # A name may hold half a surrogate pair, which UTF-8 cannot: it is written as its number.
         write_atomically(Path(path), self.html().encode("utf-8", "xmlcharrefreplace"))
+
+    def _highlighted(self, text: str) -> str:
+        return highlighted(text, self.source.language)
 
     def _stage(self, number: int) -> tuple[str, int, str]:
         """(pass, nodes after it, its diff as HTML or '' where it changed nothing)."""

@@ -22,7 +22,7 @@ INLINE void relayout_f32_point(const float *restrict x_ptr, float *restrict x_bl
                     chw_block * 16));
             for (int lane = 0; lane < 16; ++lane)
                 if (!partial || (chw_block * 16 + lane < 189))
-                    x_blocked_ptr[((n) / 16) * 3008 + chw_block * 256 + lane * 16 + n] = lanes[lane];
+                    x_blocked_ptr[(n / 16) * 3008 + chw_block * 256 + lane * 16 + n] = lanes[lane];
         }
     }
 }
@@ -164,26 +164,26 @@ INLINE void relayout_f32_2_point(const float *restrict t2_blocked_ptr, float *re
             f32x16_store(t2_ptr + n * 315 + chw_block * 16, (partial ? ({
             f32x16 lanes;
             for (int lane = 0; lane < 16; ++lane)
-                lanes[lane] = chw_block * 16 + lane < 315 ? t2_blocked_ptr[((n) / 16) * 5024 +
+                lanes[lane] = chw_block * 16 + lane < 315 ? t2_blocked_ptr[(n / 16) * 5024 +
                         chw_block * 256 + lane * 16 + n] : 0.0f;
             lanes;
         }) : ({
             f32x16 lanes;
             for (int lane = 0; lane < 16; ++lane)
-                lanes[lane] = t2_blocked_ptr[((n) / 16) * 5024 + chw_block * 256 + lane * 16 + n];
+                lanes[lane] = t2_blocked_ptr[(n / 16) * 5024 + chw_block * 256 + lane * 16 + n];
             lanes;
         })));
         else {
             const f32x16 lanes = (partial ? ({
                 f32x16 lanes;
                 for (int lane = 0; lane < 16; ++lane)
-                    lanes[lane] = chw_block * 16 + lane < 315 ? t2_blocked_ptr[((n) / 16) * 5024 +
+                    lanes[lane] = chw_block * 16 + lane < 315 ? t2_blocked_ptr[(n / 16) * 5024 +
                             chw_block * 256 + lane * 16 + n] : 0.0f;
                 lanes;
             }) : ({
                 f32x16 lanes;
                 for (int lane = 0; lane < 16; ++lane)
-                    lanes[lane] = t2_blocked_ptr[((n) / 16) * 5024 + chw_block * 256 + lane * 16 + n];
+                    lanes[lane] = t2_blocked_ptr[(n / 16) * 5024 + chw_block * 256 + lane * 16 + n];
                 lanes;
             }));
             for (int lane = 0; lane < 16; ++lane)

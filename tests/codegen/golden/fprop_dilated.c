@@ -22,7 +22,7 @@ INLINE void relayout_f32_point(const float *restrict x_ptr, float *restrict x_bl
                     chw_block * 16));
             for (int lane = 0; lane < 16; ++lane)
                 if (!partial || (chw_block * 16 + lane < 162))
-                    x_blocked_ptr[((n) / 4) * 644 + chw_block * 64 + lane * 4 + n] = lanes[lane];
+                    x_blocked_ptr[(n / 4) * 644 + chw_block * 64 + lane * 4 + n] = lanes[lane];
         }
     }
 }
@@ -153,26 +153,26 @@ INLINE void relayout_f32_2_point(const float *restrict t0_blocked_ptr, float *re
             f32x16_store(t0_ptr + n * 243 + chw_block * 16, (partial ? ({
             f32x16 lanes;
             for (int lane = 0; lane < 16; ++lane)
-                lanes[lane] = chw_block * 16 + lane < 243 ? t0_blocked_ptr[((n) / 4) * 968 + chw_block * 64 +
+                lanes[lane] = chw_block * 16 + lane < 243 ? t0_blocked_ptr[(n / 4) * 968 + chw_block * 64 +
                         lane * 4 + n] : 0.0f;
             lanes;
         }) : ({
             f32x16 lanes;
             for (int lane = 0; lane < 16; ++lane)
-                lanes[lane] = t0_blocked_ptr[((n) / 4) * 968 + chw_block * 64 + lane * 4 + n];
+                lanes[lane] = t0_blocked_ptr[(n / 4) * 968 + chw_block * 64 + lane * 4 + n];
             lanes;
         })));
         else {
             const f32x16 lanes = (partial ? ({
                 f32x16 lanes;
                 for (int lane = 0; lane < 16; ++lane)
-                    lanes[lane] = chw_block * 16 + lane < 243 ? t0_blocked_ptr[((n) / 4) * 968 +
+                    lanes[lane] = chw_block * 16 + lane < 243 ? t0_blocked_ptr[(n / 4) * 968 +
                             chw_block * 64 + lane * 4 + n] : 0.0f;
                 lanes;
             }) : ({
                 f32x16 lanes;
                 for (int lane = 0; lane < 16; ++lane)
-                    lanes[lane] = t0_blocked_ptr[((n) / 4) * 968 + chw_block * 64 + lane * 4 + n];
+                    lanes[lane] = t0_blocked_ptr[(n / 4) * 968 + chw_block * 64 + lane * 4 + n];
                 lanes;
             }));
             for (int lane = 0; lane < 16; ++lane)

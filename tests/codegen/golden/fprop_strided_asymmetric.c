@@ -22,7 +22,7 @@ INLINE void relayout_f32_point(const float *restrict x_ptr, float *restrict x_bl
                     chw_block * 16));
             for (int lane = 0; lane < 16; ++lane)
                 if (!partial || (chw_block * 16 + lane < 440))
-                    x_blocked_ptr[((n) / 16) * 7024 + chw_block * 256 + lane * 16 + n] = lanes[lane];
+                    x_blocked_ptr[(n / 16) * 7024 + chw_block * 256 + lane * 16 + n] = lanes[lane];
         }
     }
 }
@@ -151,7 +151,7 @@ INLINE void relayout_f32_2_point(const float *restrict t0_blocked_ptr, float *re
         f32x8_store(t0_ptr + n * 120 + chw_block * 8, ({
             f32x8 lanes;
             for (int lane = 0; lane < 8; ++lane)
-                lanes[lane] = t0_blocked_ptr[((n) / 16) * 1904 + chw_block * 128 + lane * 16 + n];
+                lanes[lane] = t0_blocked_ptr[(n / 16) * 1904 + chw_block * 128 + lane * 16 + n];
             lanes;
         }));
     }

@@ -19,7 +19,7 @@ INLINE void relayout_f32_point(const float *restrict x_ptr, float *restrict x_bl
         {
             const f32x8 lanes = f32x8_load(x_ptr + n * 72 + chw_block * 8);
             for (int lane = 0; lane < 8; ++lane)
-                x_blocked_ptr[((n) / 16) * 1136 + chw_block * 128 + lane * 16 + n] = lanes[lane];
+                x_blocked_ptr[(n / 16) * 1136 + chw_block * 128 + lane * 16 + n] = lanes[lane];
         }
     }
 }

@@ -22,7 +22,7 @@ INLINE void relayout_f32_point(const float *restrict dy_ptr, float *restrict dy_
                     chw_block * 16));
             for (int lane = 0; lane < 16; ++lane)
                 if (!partial || (chw_block * 16 + lane < 245))
-                    dy_blocked_ptr[((n) / 16) * 3904 + chw_block * 256 + lane * 16 + n] = lanes[lane];
+                    dy_blocked_ptr[(n / 16) * 3904 + chw_block * 256 + lane * 16 + n] = lanes[lane];
         }
     }
 }
@@ -65,7 +65,7 @@ INLINE void relayout_f32_2_point(const float *restrict x_ptr, float *restrict x_
                     chw_block * 16));
             for (int lane = 0; lane < 16; ++lane)
                 if (!partial || (chw_block * 16 + lane < 147))
-                    x_blocked_ptr[((n) / 16) * 2336 + chw_block * 256 + lane * 16 + n] = lanes[lane];
+                    x_blocked_ptr[(n / 16) * 2336 + chw_block * 256 + lane * 16 + n] = lanes[lane];
         }
     }
 }

@@ -1,0 +1,103 @@
+"""What emitted programs have in common: kernels with their parameters and cards, and the files they are written to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from convc.codegen.card import Card
+from convc.codegen.names import comment, identifier, unique
+from convc.codegen.storage import Place
+from convc.codegen.terms import Placed
+from convc.errors import IRError
+from convc.ir.core import Graph, Node, Value
+from convc.ir.kernels import Gemm, Loops
+
+DTYPES = ("f32", "i32")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A pointer that a kernel takes: its name, dtype, whether it is written, and the buffer behind it.
+
+    `alone`: no other pointer of the kernel reaches the same bytes.
+    """
+
+    pointer: str
+    dtype: str
+    written: bool
+    place: Place
+    alone: bool
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel of a program. `source` is its text in the target's language, its card on top."""
+
+    name: str
+    node: Node
+    parameters: tuple[Parameter, ...]
+    card: Card
+    source: str = ""
+
+    @property
+    def node_text(self) -> str:
+        return comment(f"{self.name}: {', '.join('%' + v.name for v in self.node.outputs)}")
+
+    @property
+    def placed(self) -> tuple[list[Placed], list[Placed]]:
+        """Operands and results as the kernel's pointers."""
+        values = (*self.node.inputs, *self.node.outputs)
+        placed = [Placed(p.pointer, v.type) for p, v in zip(self.parameters, values)]
+        return placed[: len(self.node.inputs)], placed[len(self.node.inputs) :]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A program's text: `entry` names it, `language` is what a highlighter calls it."""
+
+    entry: str
+    kernels: tuple[Kernel, ...]
+
+    language = "c"
+
+    def files(self) -> Mapping[str, str]:
+        """File names and texts, the one that runs the kernels last."""
+        raise AssertionError("each target's source has files of its own")
+
+    def listings(self) -> tuple[tuple[str, str], ...]:
+        """(title, text) of what is no kernel."""
+        return ()
+
+
+def check_values(graph: Graph, target: str) -> None:
+    """Raises IRError for a dtype that the target does not compute in, and for inputs or outputs with a layout."""
+    for v in graph.values():
+        if v.type.dtype not in DTYPES:
+            raise IRError(f"target {target} computes in f32 with i32 labels and indices, but %{v.name} is {v.type}")
+    for v in (*graph.inputs, *graph.outputs):
+        if v.type.layout is not None:
+            raise IRError(
+                f"inputs and outputs of a program are row-major, but %{v.name} is {v.type}; relayout it inside"
+            )
+
+
+def kernel_name(node: Node) -> str:
+    """Model path, what it does, dtype, tile: `conv1_fprop_bias_relu_f32_6x4`."""
+    op = node.op
+    if not isinstance(op, Gemm | Loops):
+        raise IRError(f"{node.op.name} at {node.path or 'the top'} is no kernel; run the pass lower first")
+    tile = op.schedules[0].extents if isinstance(op, Gemm) and op.schedules else ""
+    parts = (node.path, op.label, node.outputs[0].type.dtype, tile)
+    return identifier("_".join(p for p in parts if p), "kernel")
+
+
+def parameters_of(node: Node, places: Mapping[Value, Place]) -> tuple[Parameter, ...]:
+    """One pointer for each operand and result."""
+    values = (*node.inputs, *node.outputs)
+    pointers = unique(f"{identifier(v.name, 't')}_ptr" for v in values)
+    where = [places[v] for v in values]
+    return tuple(
+        Parameter(p, v.type.dtype, i >= len(node.inputs), places[v], where.count(where[i]) == 1)
+        for i, (p, v) in enumerate(zip(pointers, values))
+    )

@@ -1,0 +1,101 @@
+"""A long reduction with few results becomes two: partial results side by side, then their reduction.
+
+The cut is by the tensor's own extents and never by the machine's threads, so that the sum's order, and with it
+every bit of the result, is the same on every device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+from convc.ir.core import Graph, Node, Value
+from convc.ir.index import Axis, Index
+from convc.ir.kernels import Loops
+from convc.ir.loop_nest import LoopNest, Map, Reduce
+from convc.ir.scalar import Local, Scalar, load, store, substitute_axes
+from convc.ir.types import Rows, TensorType
+from convc.passes.compose import compact, map_stage, renumber
+from convc.passes.registry import register_pass
+from convc.passes.target import CPU, Target
+
+SPLIT = ("sum", "max")
+"""Monoids of one component whose parts may be joined in any grouping."""
+LONGEST = 2048
+"""Elements that one block reduces without being asked to share."""
+PART = 1024
+"""The most elements of a part, where an axis has to be cut: into equal parts."""
+SHORTEST = 32
+
+
+@register_pass
+def split_reductions(graph: Graph, target: Target = CPU) -> Graph:
+    """loops: for(c:6) sum over (n, h, w) -> loops: for(n, c:6) sum over (h, w); loops: for(c:6) sum over (n)
+
+    Fires for blocks of threads, where the results are fewer than the multiprocessors.
+    """
+    if not target.simt:
+        return graph
+    taken = {v.name for v in graph.values()}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        parts = _split(node, target, taken)
+        if parts is None:
+            nodes.append(node)
+            continue
+        first, second = parts
+        # right behind what it reads: kernels that do not wait for each other can then share a launch
+        ready = max((i + 1 for i, n in enumerate(nodes) if set(n.outputs) & set(first.inputs)), default=0)
+        nodes.insert(ready, first)
+        nodes.append(second)
+    return graph.with_nodes(nodes)
+
+
+def _split(node: Node, target: Target, taken: set[str]) -> tuple[Node, Node] | None:
+    if not isinstance(node.op, Loops):
+        return None
+    nest = node.op.nest
+    reduces = [s for s in nest.stages if isinstance(s, Reduce)]
+    if len(reduces) != 1 or nest.stages[0] is not reduces[0] or reduces[0].monoid not in SPLIT:
+        return None
+    reduce = reduces[0]
+    points = prod(int(a.extent) for a in nest.axes)
+    length = prod(int(a.extent) for a in reduce.axes)
+    if points >= target.multiprocessors or length <= LONGEST or (cut := _cut(reduce)) is None:
+        return None
+    part_axis, inner, value = cut
+    name = f"{node.out.name}.parts"
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    rows_first = any(isinstance(a.extent, Rows) for a in nest.axes)
+    axes = (*nest.axes, part_axis) if rows_first else (part_axis, *nest.axes)
+    parts = Value(name, TensorType(node.out.type.dtype, tuple(a.extent for a in axes)))
+    stages = (Reduce(inner, reduce.monoid, ("part",), (value,)), Map((), (store(0, axes, Local("part")),)))
+    title = f"{reduce.monoid}_parts"
+    first = Node(Loops(LoopNest(axes, stages), results=(parts.type,), title=title), node.inputs, (parts,), node.path,
+                 node.made_by("split_reductions"))  # fmt: skip
+    joined = Reduce((part_axis,), reduce.monoid, reduce.results, (load(len(node.inputs), *axes),))
+    rest = [map_stage(s, renumber(range(len(node.inputs)))) for s in nest.stages[1:]]
+    second = replace(
+        node,
+        op=replace(node.op, nest=LoopNest(nest.axes, (joined, *rest))),
+        inputs=(*node.inputs, parts),
+        passes=node.made_by("split_reductions"),
+    )
+    return compact(first), compact(second)
+
+
+def _cut(reduce: Reduce) -> tuple[Axis, tuple[Axis, ...], Scalar] | None:
+    """The axis of the parts, what each part reduces over, and its value; None where the reduction cannot be cut."""
+    (value,) = reduce.values
+    long = [a for a in reduce.axes if a.extent > 1]
+    if len(long) > 1:
+        first = next((a for a in long if isinstance(a.extent, Rows)), max(long, key=lambda a: int(a.extent)))
+        return first, tuple(a for a in reduce.axes if a is not first), value
+    (axis,) = long
+    part = next((d for d in range(PART, SHORTEST, -1) if int(axis.extent) % d == 0), 0)
+    if isinstance(axis.extent, Rows) or not part:
+        return None
+    outer, inner = Axis(f"{axis.name}_part", int(axis.extent) // part), Axis(f"{axis.name}_in", part)
+    return outer, (inner,), substitute_axes(value, {axis: Index.of(outer) * part + inner})
