@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 WIDTH = 110
-BREAKS = (", ", " && ", " ? ", " : ", " + ", " - ", "; ")
+BREAKS = (("; ",), (" ? ", " : "), (" && ",), (", ",), (" + ", " - "))
+"""Where a long line is broken: at the first of these kinds that leaves half a line or more before the break."""
 
 
 def tidy(text: str) -> str:
     """The same tokens: blocks indented by four, lines of at most 110 columns where a break can be found.
 
-    Comments and preprocessor lines are left alone.
+    Comments of several lines and preprocessor lines are left alone.
     """
     depth = 0
     hanging = 0
@@ -18,6 +19,9 @@ def tidy(text: str) -> str:
     lines: list[str] = []
     for raw in text.splitlines():
         line = raw.strip()
+        if line.startswith("/*") and line.endswith("*/"):
+            lines.append(" " * 4 * depth + line)
+            continue
         if in_comment or line.startswith(("/*", "#")):
             lines.append(raw.rstrip())
             in_comment = (in_comment or line.startswith("/*")) and "*/" not in line
@@ -44,11 +48,16 @@ def _broken(line: str) -> list[str]:
     indent = " " * (len(line) - len(line.lstrip()) + 8)
     pieces: list[str] = []
     while len(line) > WIDTH:
-        found = [(line.rfind(b, len(indent), WIDTH), len(b.rstrip())) for b in BREAKS]
-        at, length = max(found)
+        at = _break(line, len(indent))
         if at < 0:
             break
-        at += length
         pieces.append(line[:at].rstrip())
         line = indent + line[at:].lstrip()
     return [*pieces, line]
+
+
+def _break(line: str, start: int) -> int:
+    """The column behind the best break of a long line, or -1."""
+    found = [max((line.rfind(b, start, WIDTH), len(b.rstrip())) for b in kind) for kind in BREAKS]
+    good = next((f for f in found if f[0] >= (start + WIDTH) // 2), max(found))
+    return sum(good) if good[0] >= 0 else -1

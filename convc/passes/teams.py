@@ -61,6 +61,8 @@ def _vector(node: Node) -> int:
         return 1
     axis = nest.axes[-1]
     accesses = [(e.coords, node.inputs[e.operand].type, bool(e.guards)) for e in loads(*_roots(nest.stages[0]))]
+    if any(node.outputs[s.output].type.offset(s.coords).coefficient(axis) != 1 for s in nest.stores):
+        return 1
     accesses += [(s.coords, node.outputs[s.output].type, False) for s in nest.stores]
     for width in (4, 2):
         if int(axis.extent) % width == 0 and all(_whole(c, t, axis, width) and not g for c, t, g in accesses):

@@ -17,9 +17,9 @@ INLINE void relayout_f32_point(const float *restrict x_ptr, float *restrict x_bl
     (void)partial;
     {
         {
-            const f32x16 lanes = (partial ? f32x16_load_lanes(x_ptr + n * 189 + chw_block * 16, 0 -
-                    (chw_block * 16), 189 - (chw_block * 16), 0.0f) : f32x16_load(x_ptr + n * 189 +
-                    chw_block * 16));
+            const f32x16 lanes = (partial ? f32x16_load_lanes(x_ptr + n * 189 + chw_block * 16,
+                    0 - (chw_block * 16), 189 - (chw_block * 16), 0.0f) :
+                    f32x16_load(x_ptr + n * 189 + chw_block * 16));
             for (int lane = 0; lane < 16; ++lane)
                 if (!partial || (chw_block * 16 + lane < 189))
                     x_blocked_ptr[(n / 16) * 3008 + chw_block * 256 + lane * 16 + n] = lanes[lane];

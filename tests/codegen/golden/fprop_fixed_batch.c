@@ -28,11 +28,12 @@ INLINE void conv1_fprop_f32_4x6x8_term(const float *restrict x_ptr, const float 
         held[tm] = w_ptr[k0 * 42 + tm * 42 + c * 6 + r * 2 + s];
     UNROLL for (long tn = 0; tn < tn_size; ++tn) {
         const f32x8 streamed = (partial ? (p0 + r + tn - 1 >= 0 && p0 + r + tn - 1 < 6 ?
-                f32x8_load_lanes(x_ptr + n * 210 + c * 30 + p0 * 5 + r * 5 + tn * 5 + s - 6, long_max(0 -
-                (s - 1), 0 - (0)), long_min(5 - (s - 1), 6 - (0)), 0.0f) : f32x8_splat(0.0f)) : guarded ?
-                (p0 + r + tn - 1 >= 0 && p0 + r + tn - 1 < 6 ? f32x8_load_lanes(x_ptr + n * 210 + c * 30 +
-                p0 * 5 + r * 5 + tn * 5 + s - 6, 0 - (s - 1), 5 - (s - 1), 0.0f) : f32x8_splat(0.0f)) :
-                f32x8_load(x_ptr + n * 210 + c * 30 + p0 * 5 + r * 5 + tn * 5 + s - 6));
+                f32x8_load_lanes(x_ptr + n * 210 + c * 30 + p0 * 5 + r * 5 + tn * 5 + s - 6,
+                long_max(0 - (s - 1), 0 - (0)), long_min(5 - (s - 1), 6 - (0)), 0.0f) : f32x8_splat(0.0f)) :
+                guarded ? (p0 + r + tn - 1 >= 0 && p0 + r + tn - 1 < 6 ?
+                f32x8_load_lanes(x_ptr + n * 210 + c * 30 + p0 * 5 + r * 5 + tn * 5 + s - 6, 0 - (s - 1),
+                5 - (s - 1), 0.0f) : f32x8_splat(0.0f)) : f32x8_load(x_ptr + n * 210 + c * 30 + p0 * 5 +
+                r * 5 + tn * 5 + s - 6));
         UNROLL for (long tm = 0; tm < tm_size; ++tm)
             acc[tm][tn] += streamed * held[tm];
     }

@@ -81,8 +81,8 @@ INLINE void fc1_fprop_bias_f32_7x2x16_tile(const float *restrict x_blocked_ptr, 
     UNROLL for (long tm = 0; tm < tm_size; ++tm)
     UNROLL for (long tn = 0; tn < tn_size; ++tn) {
         const f32x16 acc_value = acc[tm][tn];
-        f32x16_store(t1_blocked_ptr + n_block * 112 + tn * 112 + k0 * 16 + tm * 16, (acc_value + b_ptr[k0 +
-                tm]));
+        f32x16_store(t1_blocked_ptr + n_block * 112 + tn * 112 + k0 * 16 + tm * 16,
+                (acc_value + b_ptr[k0 + tm]));
     }
 }
 

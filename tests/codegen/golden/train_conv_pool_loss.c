@@ -277,9 +277,9 @@ INLINE void loss_sum_f32_point(const float *restrict t4_ptr, float *restrict los
             const int partial = n_block * 16 + 16 > rows;
             (void)partial;
             total_value += (partial ? f32x16_first((partial ? f32x16_first(f32x16_load(t4_ptr +
-                    n_block * 16), rows - (n_block * 16), 0.0f) : f32x16_load(t4_ptr + n_block * 16)), rows -
-                    (n_block * 16), 0.0f) : (partial ? f32x16_first(f32x16_load(t4_ptr + n_block * 16),
-                    rows - (n_block * 16), 0.0f) : f32x16_load(t4_ptr + n_block * 16)));
+                    n_block * 16), rows - (n_block * 16), 0.0f) : f32x16_load(t4_ptr + n_block * 16)),
+                    rows - (n_block * 16), 0.0f) : (partial ? f32x16_first(f32x16_load(t4_ptr +
+                    n_block * 16), rows - (n_block * 16), 0.0f) : f32x16_load(t4_ptr + n_block * 16)));
         }
         total_value_lanes = total_value;
     }
@@ -506,13 +506,13 @@ INLINE void w_sgd_momentum_f32_point(const float *w_ptr, const float *restrict t
 {
     (void)partial;
     {
-        const f32x16 t0_0 = (partial ? f32x16_load_lanes(w_ptr + nchw_block * 16, 0 - (nchw_block * 16), 54 -
-                (nchw_block * 16), 0.0f) : f32x16_load(w_ptr + nchw_block * 16));
+        const f32x16 t0_0 = (partial ? f32x16_load_lanes(w_ptr + nchw_block * 16, 0 - (nchw_block * 16),
+                54 - (nchw_block * 16), 0.0f) : f32x16_load(w_ptr + nchw_block * 16));
         const f32x16 t0_1 = ((momentum_ptr[0] * (partial ? f32x16_load_lanes(w_velocity_ptr +
                 nchw_block * 16, 0 - (nchw_block * 16), 54 - (nchw_block * 16), 0.0f) :
-                f32x16_load(w_velocity_ptr + nchw_block * 16))) + ((partial ? f32x16_load_lanes(t11_ptr +
-                nchw_block * 16, 0 - (nchw_block * 16), 54 - (nchw_block * 16), 0.0f) : f32x16_load(t11_ptr +
-                nchw_block * 16)) + (weight_decay_ptr[0] * t0_0)));
+                f32x16_load(w_velocity_ptr + nchw_block * 16))) + ((partial ?
+                f32x16_load_lanes(t11_ptr + nchw_block * 16, 0 - (nchw_block * 16), 54 - (nchw_block * 16),
+                0.0f) : f32x16_load(t11_ptr + nchw_block * 16)) + (weight_decay_ptr[0] * t0_0)));
         if (!partial)
             f32x16_store(w_new_ptr + nchw_block * 16, (t0_0 - (lr_ptr[0] * t0_1)));
         else {

@@ -17,9 +17,9 @@ INLINE void relayout_f32_point(const float *restrict dy_ptr, float *restrict dy_
     (void)partial;
     {
         {
-            const f32x16 lanes = (partial ? f32x16_load_lanes(dy_ptr + n * 245 + chw_block * 16, 0 -
-                    (chw_block * 16), 245 - (chw_block * 16), 0.0f) : f32x16_load(dy_ptr + n * 245 +
-                    chw_block * 16));
+            const f32x16 lanes = (partial ? f32x16_load_lanes(dy_ptr + n * 245 + chw_block * 16,
+                    0 - (chw_block * 16), 245 - (chw_block * 16), 0.0f) :
+                    f32x16_load(dy_ptr + n * 245 + chw_block * 16));
             for (int lane = 0; lane < 16; ++lane)
                 if (!partial || (chw_block * 16 + lane < 245))
                     dy_blocked_ptr[(n / 16) * 3904 + chw_block * 256 + lane * 16 + n] = lanes[lane];
@@ -60,9 +60,9 @@ INLINE void relayout_f32_2_point(const float *restrict x_ptr, float *restrict x_
     (void)partial;
     {
         {
-            const f32x16 lanes = (partial ? f32x16_load_lanes(x_ptr + n * 147 + chw_block * 16, 0 -
-                    (chw_block * 16), 147 - (chw_block * 16), 0.0f) : f32x16_load(x_ptr + n * 147 +
-                    chw_block * 16));
+            const f32x16 lanes = (partial ? f32x16_load_lanes(x_ptr + n * 147 + chw_block * 16,
+                    0 - (chw_block * 16), 147 - (chw_block * 16), 0.0f) :
+                    f32x16_load(x_ptr + n * 147 + chw_block * 16));
             for (int lane = 0; lane < 16; ++lane)
                 if (!partial || (chw_block * 16 + lane < 147))
                     x_blocked_ptr[(n / 16) * 2336 + chw_block * 256 + lane * 16 + n] = lanes[lane];
@@ -113,9 +113,9 @@ INLINE void conv1_wgrad_f32_5x3x16_term(const float *restrict dy_blocked_ptr,
     UNROLL for (long tn = 0; tn < tn_size; ++tn)
         held[tn] = (partial ? f32x16_first((q + s0 + tn - 1 >= 0 && q + s0 + tn - 1 < 7 ?
                 f32x16_load(x_blocked_ptr + n_block * 2352 + c * 784 + p * 112 + r * 112 + q * 16 + s0 * 16 +
-                tn * 16 - 128) : f32x16_splat(0.0f)), rows - (n_block * 16), 0.0f) : guarded ? (q + s0 + tn -
-                1 >= 0 && q + s0 + tn - 1 < 7 ? f32x16_load(x_blocked_ptr + n_block * 2352 + c * 784 +
-                p * 112 + r * 112 + q * 16 + s0 * 16 + tn * 16 - 128) : f32x16_splat(0.0f)) :
+                tn * 16 - 128) : f32x16_splat(0.0f)), rows - (n_block * 16), 0.0f) : guarded ?
+                (q + s0 + tn - 1 >= 0 && q + s0 + tn - 1 < 7 ? f32x16_load(x_blocked_ptr + n_block * 2352 +
+                c * 784 + p * 112 + r * 112 + q * 16 + s0 * 16 + tn * 16 - 128) : f32x16_splat(0.0f)) :
                 f32x16_load(x_blocked_ptr + n_block * 2352 + c * 784 + p * 112 + r * 112 + q * 16 + s0 * 16 +
                 tn * 16 - 128));
     UNROLL for (long tm = 0; tm < tm_size; ++tm) {

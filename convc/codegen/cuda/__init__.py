@@ -1,0 +1,1 @@
+"""CUDA: plans for blocks of threads, and the one source file of a program."""

@@ -1,0 +1,250 @@
+"""From a planned graph to CUDA: kernels with names, cards and source, and the launches that run them in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+
+from convc.codegen.card import card_for
+from convc.codegen.cuda.gemm import GemmPlan, plan_gemm
+from convc.codegen.cuda.nest import NestPlan, plan_nest
+from convc.codegen.env import render
+from convc.codegen.names import comment, count, identifier, unique
+from convc.codegen.source import Kernel, Parameter, Source, check_values, kernel_name, parameters_of
+from convc.codegen.storage import Place, barriers, storage
+from convc.errors import IRError
+from convc.ir.core import Graph, Node, Value
+from convc.ir.kernels import BlockTile, Gemm, Loops, TeamSchedule
+
+ROWS = Parameter("rows_ptr", "i32", False, Place("rows", 0, 0, 4), True)
+"""Where a kernel reads the batch rows of the run."""
+MOST_POINTERS = 400
+"""Pointers that one launch may take: 4 KiB of arguments, with room to spare."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a range of blocks does: a phase of a GEMM, or a loop nest."""
+
+    name: str
+    plan: GemmPlan | NestPlan
+
+    @property
+    def gemm(self) -> bool:
+        return isinstance(self.plan, GemmPlan)
+
+
+@dataclass(frozen=True)
+class CudaKernel(Kernel):
+    """`alone`: no other kernel shares its launch. `waits`: it needs what kernels before it wrote or read."""
+
+    bodies: tuple[Body, ...] = ()
+    threads: int = 0
+    alone: bool = True
+    waits: bool = True
+
+    @property
+    def blocks(self) -> int:
+        return sum(b.plan.blocks for b in self.bodies)
+
+    @property
+    def shared_bytes(self) -> int:
+        return max(b.plan.shared_bytes for b in self.bodies)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A body's blocks in its launch, first <= block < last, and the launch's names of its pointers."""
+
+    body: Body
+    first: int
+    last: int
+    pointers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch: `blocks` x `threads`, static shared memory of `shared_bytes`, its arguments in order."""
+
+    name: str
+    kernels: tuple[CudaKernel, ...]
+    parameters: tuple[Parameter, ...]
+    calls: tuple[Call, ...] = ()
+    source: str = ""
+
+    @property
+    def threads(self) -> int:
+        return self.kernels[0].threads
+
+    @property
+    def blocks(self) -> int:
+        return sum(k.blocks for k in self.kernels)
+
+    @property
+    def shared_bytes(self) -> int:
+        return max(k.shared_bytes for k in self.kernels)
+
+    @property
+    def widest(self) -> Body:
+        """The body with the most shared memory, which all of them use."""
+        return max((c.body for c in self.calls), key=lambda b: b.plan.shared_bytes)
+
+    @property
+    def title(self) -> str:
+        what = "phases" if len(self.kernels) == 1 else "kernels that do not wait for each other"
+        return f"{len(self.calls)} {what}"
+
+
+@dataclass(frozen=True)
+class CudaSource(Source):
+    """One file, and the launches in the order in which they run."""
+
+    kernels: tuple[CudaKernel, ...]
+    launches: tuple[Launch, ...]
+    text: str
+
+    language = "cuda"
+
+    @property
+    def file(self) -> str:
+        return f"{self.entry}.cu"
+
+    def files(self) -> Mapping[str, str]:
+        return {self.file: self.text}
+
+    def listings(self) -> tuple[tuple[str, str], ...]:
+        return ((f"{self.file}: the whole program", self.text),)
+
+
+def emit_cuda(graph: Graph) -> CudaSource:
+    """The graph's CUDA source. It must be lowered, scheduled and planned for target cuda; f32 and i32 only."""
+    check_values(graph, "cuda")
+    for v in graph.values():
+        if v.type.storage_elements >= 2**31:
+            raise IRError(f"target cuda counts elements in 32 bits, but %{v.name}: {v.type} has "
+                          f"{v.type.storage_elements}, not fewer than {2**31}; take a smaller batch")  # fmt: skip
+    places = storage(graph)
+    names = unique(kernel_name(n) for n in graph.nodes)
+    planned = [_kernel(n, name, places) for n, name in zip(graph.nodes, names)]
+    planned = [replace(k, waits=wait) for k, wait in zip(planned, barriers(graph, places))]
+    groups = _groups(planned)
+    titles = unique([*names, *(_title(graph, g) for g in groups if len(g) > 1)])[len(names) :]
+    launches = []
+    for group in groups:
+        alone = len(group) == 1
+        done = tuple(_rendered(replace(k, alone=alone)) for k in group)
+        launches.append(_launch(done[0].name if alone else titles.pop(0), done))
+    kernels = tuple(k for launch in launches for k in launch.kernels)
+    body = "\n".join(launch.source for launch in launches)
+    entry = f"{identifier(graph.name, 'program')}_step"
+    head = render("cuda/program.cu.j2", name=comment(graph.name), kernels=kernels, launches=launches,
+                  arena_bytes=graph.arena_bytes, body=body, vectors=_vectors(kernels))  # fmt: skip
+    return CudaSource(entry, kernels, tuple(launches), f"{head}\n{body}")
+
+
+def _vectors(kernels: Sequence[CudaKernel]) -> set[tuple[str, int, str]]:
+    """(load or store, elements, dtype) of every vector access."""
+    found: set[tuple[str, int, str]] = set()
+    for plan in (b.plan for k in kernels for b in k.bodies):
+        if isinstance(plan, GemmPlan):
+            found |= {("load", min(size, 4), "f32") for size in (plan.tile.thread_m, plan.tile.thread_n)}
+            continue
+        for stage in plan.stages if plan.schedule.vector > 1 else ():
+            found |= {("load", plan.schedule.vector, x.term.fn) for x in stage.loaded}
+            found |= {("store", plan.schedule.vector, t.fn) for t in stage.targets}
+    return found
+
+
+def _kernel(node: Node, name: str, places: Mapping[Value, Place]) -> CudaKernel:
+    op = node.op
+    kernel = CudaKernel(name, node, parameters_of(node, places), card_for(node))
+    plans: list[GemmPlan | NestPlan]
+    if isinstance(op, Gemm):
+        tiles = [s for s in op.schedules if isinstance(s, BlockTile)]
+        if len(tiles) != len(op.phases) or len(set(tiles)) > 1:
+            raise IRError(f"{name} must have one block tile for all phases; run the pass select_tile for target cuda")
+        plans = [plan_gemm(v, t, *kernel.placed) for v, t in zip(op.phases, tiles)]
+        threads = tiles[0].threads
+    else:
+        assert isinstance(op, Loops)
+        if not isinstance(op.schedule, TeamSchedule):
+            raise IRError(f"{name} has no schedule for blocks; run the pass schedule for target cuda first")
+        plans = [plan_nest(op.nest, op.schedule, *kernel.placed)]
+        threads = op.schedule.threads
+    number = len(plans) > 1
+    bodies = tuple(Body(f"{name}_phase{i}" if number else name, p) for i, p in enumerate(plans))
+    rows = (ROWS,) if any(p.rows for p in plans) else ()
+    kernel = replace(kernel, bodies=bodies, threads=threads, parameters=(*kernel.parameters, *rows))
+    return replace(kernel, card=card_for(node, _launch_lines(kernel)))
+
+
+def _launch_lines(kernel: CudaKernel) -> list[str]:
+    shared = f", {count(kernel.shared_bytes)}B of shared memory" if kernel.shared_bytes else ""
+    lines = [f"launch  {kernel.blocks} blocks of {kernel.threads} threads{shared}"]
+    plan = kernel.bodies[0].plan
+    if isinstance(plan, NestPlan) and plan.schedule.vector > 1:
+        lines.append(f"vectors {4 * plan.schedule.vector}-byte loads and stores")
+    if isinstance(plan, GemmPlan) and min(plan.tile.thread_m, plan.tile.thread_n) >= 4:
+        lines.append("vectors 16-byte loads of fragments from shared memory")
+    return lines
+
+
+def _groups(kernels: Sequence[CudaKernel]) -> list[list[CudaKernel]]:
+    """Neighbouring loop nests that do not wait for each other share a launch."""
+    groups: list[list[CudaKernel]] = []
+    for k in kernels:
+        last = groups[-1] if groups else []
+        joins = bool(last) and not k.waits and _nest(k) and _nest(last[-1]) and k.threads == last[-1].threads
+        if joins and sum(len(x.parameters) for x in (*last, k)) <= MOST_POINTERS:
+            last.append(k)
+        else:
+            groups.append([k])
+    return groups
+
+
+def _nest(kernel: CudaKernel) -> bool:
+    return isinstance(kernel.node.op, Loops)
+
+
+def _title(graph: Graph, group: Sequence[CudaKernel]) -> str:
+    updates = set(graph.updates.values())
+    if all(updates.intersection(k.node.outputs) for k in group):
+        return f"updates_of_{sum(len(k.node.outputs) for k in group)}_tensors_f32"
+    return f"{group[0].name}_and_{len(group) - 1}_more"
+
+
+def _rendered(kernel: CudaKernel) -> CudaKernel:
+    return replace(kernel, source=render("cuda/kernel.cu.j2", kernel=kernel, infinity=inf))
+
+
+def _launch(name: str, kernels: tuple[CudaKernel, ...]) -> Launch:
+    first = kernels[0]
+    if len(kernels) == 1 and len(first.bodies) == 1:
+        return Launch(name, kernels, first.parameters, source=first.source)
+    parameters = _joined(kernels)
+    pointer = {(p.place, p.written, p.dtype): p.pointer for p in parameters}
+    calls: list[Call] = []
+    at = 0
+    for k in kernels:
+        names = tuple(pointer[p.place, p.written, p.dtype] for p in k.parameters)
+        for body in k.bodies:
+            calls.append(Call(body, at, at + body.plan.blocks, names))
+            at += body.plan.blocks
+    launch = Launch(name, kernels, parameters, tuple(calls))
+    dispatch = render("cuda/dispatch.cu.j2", launch=launch, infinity=inf)
+    return replace(launch, source="\n".join([*(k.source for k in kernels), dispatch]))
+
+
+def _joined(kernels: Sequence[CudaKernel]) -> tuple[Parameter, ...]:
+    """The parameters of all kernels, each buffer once, with names of their own."""
+    found: dict[tuple[Place, bool, str], Parameter] = {}
+    for k in kernels:
+        for p in k.parameters:
+            found.setdefault((p.place, p.written, p.dtype), p)
+    parameters = tuple(found.values())
+    pointers = unique(p.pointer for p in parameters)
+    return tuple(
+        replace(p, pointer=name, alone=sum(p.place.overlaps(o.place) for o in parameters) == 1)
+        for p, name in zip(parameters, pointers)
+    )
