@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,15 +87,16 @@ class Dataset:
 
 
 def empty_images(n: int, shape: tuple[int, int, int], place: str) -> np.ndarray:
-    """Room for n images of `shape` (C, H, W): uint8 [N, C, H, W]. Raises DataError where memory has none."""
-    try:
-        return np.empty((n, *shape), np.uint8)
-    except (MemoryError, ValueError) as error:  # ValueError: more bytes than an index can count
-        gib = n * math.prod(shape) / 2**30
+    """Room for n images of `shape` (C, H, W): uint8 [N, C, H, W]. Raises DataError for more than all memory."""
+    size = n * math.prod(shape)
+    # Asked first: the system may promise more than it has, and end the process that takes it at its word.
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
         raise DataError(
-            f"{n} images of {'x'.join(map(str, shape))} take {gib:.3g} GiB, more than there is: {place}; "
-            f"take fewer or smaller ones"
-        ) from error
+            f"images must fit memory, but {n} images of {'x'.join(map(str, shape))} take {size / 2**30:.3g} GiB, "
+            f"and there are {memory / 2**30:.3g}: {place}; take fewer or smaller ones"
+        )
+    return np.empty((n, *shape), np.uint8)
 
 
 def make_split(images: np.ndarray, labels: np.ndarray, classes: int, place: str) -> Split:

@@ -56,7 +56,7 @@ def load(folder: Path, *, seed: int, shape: Shape | None = None) -> Dataset:
     if len(names) < 2:
         raise DataError(
             f"a folder of images holds a folder for each of two or more classes, and this holds one, {names[0]!r}: "
-            f"{train_folder}; give the folder above it, or add a class"
+            f"{train_folder}; give the folder that holds the classes, or add a class"
         )
     other_files = {part: _class_files(path) for part, path in others.items()}
     for part, held in other_files.items():
