@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -23,15 +24,19 @@ def read_image(path: Path, shape: tuple[int, int, int] | None) -> np.ndarray:
     `shape`: None for an image as it is stored, grey (C = 1) or RGB (C = 3); or the (C, H, W) to bring it to, C
     being 1 or 3, by converting its colours (transparency is dropped), then stretching it with a bilinear
     filter. A rotation that a camera noted is not applied. Raises DataError for a file that is no such image,
-    is damaged, is grey of more than 8 bits, or where `shape` is None other channels than those two.
+    is damaged, is grey of more than 8 bits, or has other channels than those two where `shape` is None.
     """
     from PIL import Image, UnidentifiedImageError  # here, for a fast start
 
     try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on metadata, which is not read
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as file:
+            with Image.open(io.BytesIO(raw), formats=_FORMATS) as file:
                 file.load()
             mode, image = file.mode, file.copy()
             if shape is not None and mode in _CONVERTIBLE:
@@ -44,11 +49,11 @@ def read_image(path: Path, shape: tuple[int, int, int] | None) -> np.ndarray:
     except Exception as error:  # broken bytes surface from Pillow as nearly any exception, all meaning the same
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"cannot read {path} as an image, it may be damaged ({reason})") from error
-    if shape is not None and mode not in _CONVERTIBLE:
+    if mode not in _CONVERTIBLE:
         raise DataError(f"images must have 8 bits a channel, and this has Pillow's mode {mode}: {path}")
     if image.mode not in _CHANNELS:
         raise DataError(
-            f"images must be grey or RGB, 8 bits a channel, and this has Pillow's mode {mode}: {path}; "
+            f"images must be grey or RGB, and this has Pillow's mode {mode}: {path}; "
             f"FOLDER:CxHxW converts them, C being 1 or 3"
         )
     pixels = np.asarray(image)
