@@ -34,7 +34,7 @@ def load(spec: str, *, seed: int) -> Dataset:
     labels = (np.arange(count) % classes).astype(np.int32)
     words = generator(seed=0, epoch=0, stream=Stream.SYNTHETIC)
     cells = _bytes(words, (classes, channels, _CELLS, _CELLS)).astype(np.uint16)
-    rows, columns = (np.arange(size) * _CELLS // max(size, _CELLS) for size in (height, width))
+    rows, columns = (np.arange(size) * _CELLS // size for size in (height, width))
     for image, label in zip(images, labels):
         image[:] = (cells[label][:, rows[:, None], columns] + _bytes(words, image.shape)) // 2
     train, validation, test = hold_out(Split(images, labels), 2, seed=seed, place=spec)
