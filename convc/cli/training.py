@@ -12,11 +12,11 @@ import click
 from convc.cli.group import EXIT_INTERRUPTED
 from convc.cli.models import resolve_model
 from convc.compiler import TARGETS
-from convc.data import Dataset
+from convc.data import FORMS, Dataset
 from convc.errors import ConvcError
 from convc.nn import Module
 
-DATA_HELP = "mnist5k, a folder of IDX files such as MNIST's, or a .npz file."
+DATA_HELP = f"{FORMS}."
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 

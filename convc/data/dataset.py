@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import os
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,15 +37,22 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three splits over the same `classes` classes and of one image shape and dtype; DataError otherwise."""
+    """Three splits over the same `classes` classes and of one image shape and dtype; DataError otherwise.
+
+    `class_names` has the name of each label where the source gives names, and is empty where it does not.
+    """
 
     name: str
     train: Split
     validation: Split
     test: Split
     classes: int
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        names = len(self.class_names)
+        if names not in (0, self.classes):
+            raise DataError(f"every class needs a name or none, but {names} of {self.classes} have one: {self.name}")
         for part, split in self.parts().items():
             check_labels(split.labels, self.classes, f"{self.name}, {part}")
             shape, dtype = split.images.shape[1:], split.images.dtype
@@ -74,7 +83,20 @@ class Dataset:
         def moved(split: Split) -> Split:
             return Split(_standardise(split.images, mean, std), split.labels)
 
-        return Dataset(self.name, moved(self.train), moved(self.validation), moved(self.test), self.classes)
+        return replace(self, train=moved(self.train), validation=moved(self.validation), test=moved(self.test))
+
+
+def empty_images(n: int, shape: tuple[int, int, int], place: str) -> np.ndarray:
+    """Room for n images of `shape` (C, H, W): uint8 [N, C, H, W]. Raises DataError for more than all memory."""
+    size = n * math.prod(shape)
+    # Asked first: the system may promise more than it has, and end the process that takes it at its word.
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise DataError(
+            f"images must fit memory, but {n} images of {'x'.join(map(str, shape))} take {size / 2**30:.3g} GiB, "
+            f"and there are {memory / 2**30:.3g}: {place}; take fewer or smaller ones"
+        )
+    return np.empty((n, *shape), np.uint8)
 
 
 def make_split(images: np.ndarray, labels: np.ndarray, classes: int, place: str) -> Split:

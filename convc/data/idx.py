@@ -21,6 +21,7 @@ from convc.data.hold_out import hold_out
 from convc.errors import DataError
 
 CLASSES = 10  # the format does not say, and both data sets have ten
+EXAMPLE = "train-images-idx3-ubyte"
 _GZIP_MAGIC = b"\x1f\x8b"
 _UINT8 = 0x08
 
@@ -34,6 +35,11 @@ def load(folder: Path, *, seed: int) -> Dataset:
     """
     train, validation = hold_out(_read_pair(folder, "train"), 1, seed=seed, place=str(folder))
     return Dataset(folder.resolve().name, train, validation, _read_pair(folder, "t10k"), CLASSES)
+
+
+def is_one(folder: Path) -> bool:
+    """Whether `folder` holds a file that is called as IDX files are; one that is missing is `load`'s to report."""
+    return any(os.path.isfile(folder / name) for part in ("train", "t10k") for names in _names(part) for name in names)
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
@@ -84,15 +90,19 @@ def _unzip(raw: bytes, place: str) -> bytes:
         raise DataError(f"damaged gzip file ({error}): {place}; fetch it again") from error
 
 
+def _names(part: str) -> list[list[str]]:
+    """What the file of images, and that of labels, may be called."""
+    kinds = (("images", "idx3-ubyte"), ("labels", "idx1-ubyte"))
+    return [[f"{part}-{what}{dash}{kind}{packed}" for dash in "-." for packed in ("", ".gz")] for what, kind in kinds]
+
+
 def _read_pair(folder: Path, part: str) -> Split:
-    images_path = _find(folder, f"{part}-images", "idx3-ubyte")
-    labels_path = _find(folder, f"{part}-labels", "idx1-ubyte")
+    images_path, labels_path = (_find(folder, names) for names in _names(part))
     place = f"{images_path} and {labels_path.name}"
     return make_split(read_idx(images_path, 3), read_idx(labels_path, 1), CLASSES, place)
 
 
-def _find(folder: Path, stem: str, kind: str) -> Path:
-    names = [f"{stem}{dash}{kind}{packed}" for dash in "-." for packed in ("", ".gz")]
+def _find(folder: Path, names: list[str]) -> Path:
     for name in names:
         if os.path.isfile(folder / name):
             return folder / name

@@ -9,6 +9,7 @@ import numpy as np
 from convc.data.dataset import Dataset, make_split
 from convc.data.hold_out import hold_out
 
+NAME = "mnist5k"
 CLASSES = 10
 
 
@@ -18,6 +19,6 @@ def load(*, seed: int) -> Dataset:
     `seed` orders the train split; the three splits hold the same images whatever it is.
     """
     with (resources.files("convc.data") / "mnist5k.npz").open("rb") as file, np.load(file) as arrays:
-        whole = make_split(arrays["images"], arrays["labels"], CLASSES, "mnist5k")
-    train, validation, test = hold_out(whole, 2, seed=seed, place="mnist5k")
-    return Dataset("mnist5k", train, validation, test, CLASSES)
+        whole = make_split(arrays["images"], arrays["labels"], CLASSES, NAME)
+    train, validation, test = hold_out(whole, 2, seed=seed, place=NAME)
+    return Dataset(NAME, train, validation, test, CLASSES)

@@ -22,11 +22,12 @@ _WORD = 2**64
 
 
 class Stream(IntEnum):
-    """What a permutation is for; streams of one seed have no word of a counter in common."""
+    """What a permutation, or any other draw, is for; streams of one seed have no word of a counter in common."""
 
     EPOCH = 0
     MEMBERSHIP = 1
     TRAIN_ORDER = 2
+    SYNTHETIC = 3
 
 
 def permutation(n: int, *, seed: int, epoch: int, stream: Stream) -> np.ndarray:
@@ -39,10 +40,15 @@ def permutation(n: int, *, seed: int, epoch: int, stream: Stream) -> np.ndarray:
     for name, number in (("seed", seed), ("epoch", epoch)):
         if not 0 <= number < _WORD:
             raise DataError(f"the {name} must be an integer with 0 <= {name} < 2**64, not {number}")
+    words = generator(seed, epoch, stream).random_raw(n)
+    return np.argsort(words, kind="stable").astype(np.int64)
+
+
+def generator(seed: int, epoch: int, stream: Stream) -> np.random.Philox:
+    """The source of the words, uint64, that (seed, epoch, stream) name; each fits 64 bits unsigned."""
     key = np.array([seed, epoch], dtype=np.uint64)
     counter = np.array([0, 0, 0, stream], dtype=np.uint64)
-    words = np.random.Philox(key=key, counter=counter).random_raw(n)
-    return np.argsort(words, kind="stable").astype(np.int64)
+    return np.random.Philox(key=key, counter=counter)
 
 
 def epoch_order(n: int, *, seed: int, epoch: int) -> np.ndarray:

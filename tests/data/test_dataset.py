@@ -167,3 +167,11 @@ def test_hold_out_needs_ten():
     assert len(hold_out(numbered([0] * 10), 1, seed=0, place="here")[1]) == 1
     with pytest.raises(DataError, match="at least 10 images, not 9: here"):
         hold_out(numbered([0] * 9), 1, seed=0, place="here")
+
+
+def test_names_of_classes_are_none_or_one_each():
+    split = random_split(6)
+    assert Dataset("d", split, split, split, 3).class_names == ()
+    assert Dataset("d", split, split, split, 3, ("a", "b", "c")).normalized().class_names == ("a", "b", "c")
+    with pytest.raises(DataError, match="every class needs a name or none, but 2 of 3 have one: d"):
+        Dataset("d", split, split, split, 3, ("a", "b"))
