@@ -20,7 +20,7 @@ class Limits:
     shared_bytes: int
     registers: int = 64 * 1024
     register_unit: int = 256  # a warp's registers are given out in multiples of this
-    schedulers: int = 4  # each has a quarter of the registers, and of every block's warps
+    schedulers: int = 4  # each has its own quarter of the registers
     shared_unit: int = 128  # a block's shared memory is given out in multiples of this many bytes
     reserved_bytes: int = KIB  # of every block's shared memory, for the system
     block_threads: int = 1024

@@ -83,9 +83,10 @@ def disassemble(cubin: bytes) -> dict[str, list[Instruction]]:
 
 def _instructions(function: Mapping[str, Any]) -> list[Instruction]:
     listed = function["sass-instructions"]
-    if function["length"] != INSTRUCTION_BYTES * len(listed):
+    # A kernel's length includes the functions that it calls.
+    if function["length"] < INSTRUCTION_BYTES * len(listed):
         raise ToolchainError(
-            f"{len(listed)} instructions of {INSTRUCTION_BYTES} bytes are not the {function['length']} bytes of "
+            f"{len(listed)} instructions of {INSTRUCTION_BYTES} bytes do not fit the {function['length']} bytes of "
             f"{function['function-name']}: run `{INSTALL}` for an nvdisasm that convc is tested with"
         )
     while listed and listed[-1]["opcode"] == "NOP":
