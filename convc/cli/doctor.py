@@ -16,19 +16,23 @@ import click
 import numpy as np
 
 from convc.cli.options import in_colour, working
-from convc.errors import ConvcError
+from convc.errors import ConvcError, ToolchainError
 from convc.ir.interp import interpret
 from convc.ir.text import parse_graph
 from convc.passes import pipeline
 from convc.passes.target import CPU
 from convc.runtime import cpu
 from convc.runtime.cache import Cache
+from convc.runtime.nvidia import INSTALL
+from convc.runtime.nvrtc_library import find_library_file, find_nvrtc
 from convc.runtime.pool import get_num_threads
 from convc.runtime.program import Program
+from convc.runtime.sass import find_nvdisasm
 from convc.runtime.store import ParameterStore
 from convc.runtime.toolchain import cpu_features, find_compiler
 
 PYTHON = (3, 11)
+UNNEEDED = "not needed for the cpu target"
 TINY = """
 graph @doctor(%x: f32[n<=4,3,6,5], %w: f32[5,3,3,3], %b: f32[5]) {
   %0: f32[n<=4,5,6,5] = conv2d(%x, %w) {padding=[1, 1]}
@@ -138,13 +142,25 @@ def _matplotlib(name: str) -> Finding:
     return Finding(name, "not installed: a study cannot draw", "missing", "pip install matplotlib")
 
 
+def _nvrtc(name: str) -> Finding:
+    if find_library_file() is None:
+        return Finding(name, f"absent; {UNNEEDED}, only to compile CUDA", "-", INSTALL)
+    nvrtc = find_nvrtc()
+    version = ".".join(map(str, nvrtc.version))
+    plain = [arch for arch in nvrtc.archs if arch[-1].isdigit()]
+    return Finding(name, f"{version} at {nvrtc.path}, for {', '.join(plain)}; {UNNEEDED}")
+
+
+def _nvdisasm(name: str) -> Finding:
+    try:
+        return Finding(name, f"{find_nvdisasm()}; {UNNEEDED}")
+    except ToolchainError:
+        return Finding(name, f"absent; {UNNEEDED}, only to read SASS", "-", INSTALL)
+
+
 def _not_needed(name: str) -> Finding:
-    present = {
-        "CUDA driver": bool(find_library("cuda")),
-        "PyCUDA": find_spec("pycuda") is not None,
-        "NVRTC": bool(find_library("nvrtc")) or find_spec("cuda") is not None,
-    }[name]
-    return Finding(name, f"{'present' if present else 'absent'}; not needed for the cpu target", "-")
+    present = {"CUDA driver": bool(find_library("cuda")), "PyCUDA": find_spec("pycuda") is not None}[name]
+    return Finding(name, f"{'present' if present else 'absent'}; {UNNEEDED}", "-")
 
 
 def _cpu_target(name: str) -> Finding:
@@ -179,7 +195,8 @@ CHECKS: dict[str, Callable[[str], Finding]] = {
     "matplotlib": _matplotlib,
     "CUDA driver": _not_needed,
     "PyCUDA": _not_needed,
-    "NVRTC": _not_needed,
+    "NVRTC": _nvrtc,
+    "nvdisasm": _nvdisasm,
     "cpu target": _cpu_target,
 }
 """In order; the last decides whether the cpu target works."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from convc.errors import ToolchainError
 from convc.runtime.cache import Cache
+from convc.runtime.refusal import Complaint, refusal
 
 # Not -O3: with gcc 12 it unrolls and jams the kernels' loops a second time and spills their accumulators.
 # The kernels say with vector types what is a vector, hence no auto-vectorizer either.
@@ -268,15 +269,10 @@ class _Build:
         """One line: the first error, its place and source line. No name of a unit: the link failed."""
         work = f"unit {unit}" if unit else "linking"
         entry = self.cache.put(Cache.key("refused", *sources.values(), result.stdout), files)
-        place, message, quoted = "", f"exit status {result.returncode} and no error message", ""
+        complaint = Complaint(f"exit status {result.returncode} and no error message")
         if match := _FIRST_ERROR.search(result.stdout):
-            message = match["message"]
+            complaint = Complaint(match["message"])
             if match["file"]:
-                file, number = Path(match["file"]).name, int(match["line"])
-                place = f", line {number}" if file == f"{unit}.c" else f", {file} line {number}"
-                lines = sources.get(file, "").split("\n")
-                quoted = f": `{lines[number - 1].strip()[:160]}`" if 0 < number <= len(lines) else ""
+                complaint = Complaint(match["message"], Path(match["file"]).name, int(match["line"]))
         log = entry / "compiler.log"
-        return ToolchainError(
-            f"C compiler {self.compiler.name} failed on {work}{place}: {message}{quoted} (full output: {log})"
-        )
+        return refusal(f"C compiler {self.compiler.name}", work, f"{unit}.c", complaint, sources, log)

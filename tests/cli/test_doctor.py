@@ -2,6 +2,7 @@ import pytest
 
 from convc.cli import doctor
 from convc.errors import ToolchainError
+from convc.runtime.nvrtc_library import find_library_file
 
 
 def lines_of(text):
@@ -20,7 +21,9 @@ def test_every_check_has_its_line_and_the_cpu_target_works(convc):
     assert (result.code, result.err) == (0, "")
     assert found["cpu target"][0] == "ok"
     assert found["C compiler"][0] == "ok"
-    assert all("not needed for the cpu target" in found[name][1] for name in ("CUDA driver", "PyCUDA", "NVRTC"))
+    assert all(
+        "not needed for the cpu target" in found[name][1] for name in ("CUDA driver", "PyCUDA", "NVRTC", "nvdisasm")
+    )
     assert result.out.endswith("\nThe cpu target works here.\n")
 
 
@@ -69,6 +72,31 @@ def test_a_wrong_result_is_not_called_working(convc, monkeypatch):
     assert result.code == 1
     assert "a convolution is wrong by 0.001" in result.out
     assert "mend it: CONVC_CC=" in result.out
+
+
+def test_cuda_tools_that_are_not_installed_come_with_their_command(convc, monkeypatch, tmp_path):
+    for module in ("nvidia", "sass"):
+        monkeypatch.setattr(f"convc.runtime.{module}.wheel_roots", list)
+        monkeypatch.setattr(f"convc.runtime.{module}.toolkit_roots", list)
+    monkeypatch.setattr("convc.runtime.nvrtc_library.find_library", lambda name: None)
+    monkeypatch.setattr(doctor, "CHECKS", {name: doctor.CHECKS[name] for name in ("NVRTC", "nvdisasm", "Python")})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = convc("doctor")
+    assert lines_of(result.out)["NVRTC"] == ("-", "absent; not needed for the cpu target, only to compile CUDA")
+    assert lines_of(result.out)["nvdisasm"] == ("-", "absent; not needed for the cpu target, only to read SASS")
+    assert result.out.count("mend it: pip install 'convc[emit]'") == 2
+    assert result.code == 0
+
+
+def test_nvrtc_comes_with_its_version_and_architectures(convc, monkeypatch):
+    library = find_library_file()
+    if library is None:
+        pytest.skip("NVRTC is not installed: pip install 'convc[emit]'")
+    state, text = lines_of(convc("doctor").out)["NVRTC"]
+    assert state == "ok"
+    assert f" at {library}, for sm_80, sm_86, " in text
+    monkeypatch.setattr(doctor, "find_nvrtc", _no_library)
+    assert lines_of(convc("doctor").out)["NVRTC"] == ("missing", "no pool")
 
 
 def test_packages_that_are_not_installed_come_with_their_command(convc, monkeypatch):
