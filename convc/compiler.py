@@ -14,14 +14,14 @@ from convc.optim import SGD, Optimizer
 from convc.passes import pipeline
 from convc.passes.pipeline import Trace
 from convc.passes.target import Target
-from convc.runtime import cpu
 from convc.runtime.cache import Cache
 from convc.runtime.program import Program
 from convc.runtime.store import ParameterStore
+from convc.runtime.targets import TARGETS as TARGETS
+from convc.runtime.targets import executable, passes_target, resolve_target
 
 Mode = Literal["infer", "eval", "train"]
 MODES = ("infer", "eval", "train")
-TARGETS = ("auto", "cpu")
 LOSSES = ("cross_entropy", "mse")
 
 
@@ -44,25 +44,19 @@ def compile(
     model's parameters get their first values from `seed` on its first compilation, and all its programs
     share them. A graph needs no shape. Raises IRError on a model or shape that does not fit together.
     """
-    resolve_target(target)
+    target = resolve_target(target)
     if mode not in MODES:
         raise RunError(f"unknown mode '{mode}'; known are {', '.join(MODES)}")
     optimizer = optimizer or SGD(momentum=0.9)
     if isinstance(model, Graph):
-        return _finish(trace_of(model, mode, optimizer, cpu.target()), ParameterStore(), mode, optimizer, cache)
+        trace = trace_of(model, mode, optimizer, passes_target(target))
+        return _finish(trace, target, ParameterStore(), mode, optimizer, cache)
     if input_shape is None:
         raise RunError("a model needs input_shape=(N, C, H, W); only a graph carries its shapes")
     g, graph = model_graph(model, input_shape, mode, loss)
-    trace = trace_of(graph, mode, optimizer, cpu.target())
+    trace = trace_of(graph, mode, optimizer, passes_target(target))
     model.initialise(g, seed)
-    return _finish(trace, model.store, mode, optimizer, cache)
-
-
-def resolve_target(name: str) -> str:
-    """The target that a name means on this machine: `auto` is the C target."""
-    if name not in TARGETS:
-        raise RunError(f"unknown target '{name}'; known are {', '.join(TARGETS)}")
-    return cpu.CpuExecutable.target if name == "auto" else name
+    return _finish(trace, target, model.store, mode, optimizer, cache)
 
 
 def model_graph(model: Module, input_shape: Sequence[int], mode: Mode, loss: str) -> tuple[GraphBuilder, Graph]:
@@ -92,6 +86,8 @@ def trace_of(graph: Graph, mode: Mode, optimizer: Optimizer, target: Target) -> 
     return pipeline.run(graph, pipeline.pipeline(mode == "train", optimizer.rule), target)
 
 
-def _finish(trace: Trace, store: ParameterStore, mode: Mode, optimizer: Optimizer, cache: Cache | None) -> Program:
-    executable = cpu.CpuExecutable(trace.stages[-1][1], cache)
-    return Program(trace, executable, store, optimizer.scalars if mode == "train" else None)
+def _finish(
+    trace: Trace, target: str, store: ParameterStore, mode: Mode, optimizer: Optimizer, cache: Cache | None
+) -> Program:
+    built = executable(trace.stages[-1][1], target, cache)
+    return Program(trace, built, store, optimizer.scalars if mode == "train" else None)

@@ -28,7 +28,6 @@ from convc.checkpoint import (
     save_checkpoint,
     write_settings,
 )
-from convc.compiler import resolve_target
 from convc.data import Dataset
 from convc.errors import DataError, RunError
 from convc.nn import Module
@@ -37,6 +36,7 @@ from convc.report.history import EpochRecord, EpochTiming, RunHistory, read_hist
 from convc.report.recommend import Recommendation, recommend
 from convc.report.study_report import StudyFacts, write_report
 from convc.report.verdict import Verdict, judge, rate_text
+from convc.runtime.targets import resolve_target
 from convc.schedule import check_rate
 from convc.train import EpochResult, Trainer, Watch, check_count, compile_trainer, evaluate, fit
 

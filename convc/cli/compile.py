@@ -2,48 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from convc import __version__
 from convc.cli.lowering import lower_model
-from convc.cli.options import model_options, working
+from convc.cli.options import arch_option, model_options, target_option, working
+from convc.codegen.cuda.emit import CudaSource
 from convc.codegen.emission import emission, write_emission
+from convc.codegen.emit import CSource
+from convc.codegen.source import Source
+from convc.runtime.archs import check_arch
 from convc.runtime.build_log import build_logged
+from convc.runtime.cuda_build import build_cubin, find_cuda_compiler, resources
+from convc.runtime.nvidia import INSTALL
 
 
 @click.command("compile")
 @model_options
-@click.option("--target", type=click.Choice(["cpu"]), default="cpu", show_default=True, help="What to emit for.")
+@target_option
+@arch_option
 @click.option("--emit", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The folder to write.")
-@click.option("--build/--no-build", default=True, show_default=True, help="Compile the C too, so that errors show.")
+@click.option("--build/--no-build", default=True, show_default=True, help="Compile the source too, so errors show.")
 def compile_(
     model: str,
     shape: tuple[int, ...] | None,
     mode: Literal["infer", "eval", "train"],
     target: str,
+    arch: str,
     emit: Path,
     build: bool,
 ) -> None:
-    """Write the program of MODEL to a folder: the IR after every pass, the C source, and a manifest.
+    """Write the program of MODEL to a folder: the IR after every pass, the source, and a manifest.
 
     MODEL is a name from the zoo (lenet5), file.py:function, or file.conv. A folder that an earlier call wrote
-    is replaced; one that holds anything else is left alone.
+    is replaced; one that holds anything else is left alone. CUDA needs no GPU: with the extra `emit`, or a
+    toolkit's nvcc, the folder also gets the binary for --arch, and the manifest what each kernel takes.
 
     \b
-    Example:
+    Examples:
       convc compile lenet5 --mode train --emit out/lenet5
+      convc compile lenet5 --mode train --target cuda --arch sm_90a --emit out/lenet5-cuda
     """
     with working(f"compiling {model}"):
-        lowered = lower_model(model, shape, mode)
+        lowered = lower_model(model, shape, mode, target)
         report = lowered.report
-        named = {"model": model, "mode": mode, "target": target, "input_shape": lowered.input_shape}
-        files = emission(report.trace, report.source, report.summary, {"convc": __version__, **named})
+        facts: dict[str, Any] = {"convc": __version__, "model": model, "mode": mode, "target": target}
+        facts |= {"input_shape": lowered.input_shape}
+        binaries, remark = _binaries(report.source, check_arch(arch), build, facts)
+        files = emission(report.trace, report.source, report.summary, facts, binaries)
         write_emission(emit, files)
     click.echo(f"wrote {emit}: {len(files)} files")
     click.echo(f"{report.headline}; {report.memory}")
-    if build:
+    if remark:
+        click.echo(remark)
+    if build and isinstance(report.source, CSource):
         with working("building"):
             build_logged(report.graph.name, report.source)
+
+
+def _binaries(source: Source, arch: str, build: bool, facts: dict[str, Any]) -> tuple[Mapping[str, bytes], str]:
+    """Files of CUDA's binaries, and a remark where there are none; adds what kernels take to the facts."""
+    if not isinstance(source, CudaSource):
+        return {}, ""
+    facts["arch"] = arch
+    if not build:
+        return {}, ""
+    compiler = find_cuda_compiler()
+    if compiler is None:
+        return {}, f"no binary for {arch}: there is neither NVRTC nor nvcc; run `{INSTALL}`"
+    cubin = build_cubin(source.text, source.entry, arch)
+    facts |= {"compiler": compiler, "resources": resources(source, cubin, arch)}
+    return {f"bin/{source.entry}.{arch}.cubin": cubin.data}, _resources_line(facts["resources"], arch)
+
+
+def _resources_line(found: Mapping[str, Any], arch: str) -> str:
+    most = max(found, key=lambda name: found[name]["registers"])
+    spills = sum(r["spill_stores"] + r["spill_loads"] for r in found.values())
+    low = min(found, key=lambda name: found[name]["occupancy"]["fraction"])
+    return (
+        f"{arch}: {len(found)} kernels, {spills} bytes spilled, at most {found[most]['registers']} registers ({most}),"
+        f" occupancy {found[low]['occupancy']['fraction']:.0%} and more"
+    )

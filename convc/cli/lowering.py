@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convc.cli.models import resolve_model
-from convc.codegen.emit import emit_c
 from convc.compiler import model_graph, trace_of
 from convc.errors import ConvcError
 from convc.ir.core import Graph
 from convc.optim import SGD
-from convc.runtime import cpu
 from convc.runtime.program_report import ProgramReport
+from convc.runtime.targets import emit, passes_target
 
 ROWS = 64
 """Batch rows of a zoo model where no shape is given."""
@@ -26,8 +25,13 @@ class Lowered:
     report: ProgramReport
 
 
-def lower_model(spec: str, shape: tuple[int, ...] | None, mode: Literal["infer", "eval", "train"]) -> Lowered:
-    """All passes and the C source. Raises ConvcError where the model, the shape and the mode do not fit together."""
+def lower_model(
+    spec: str, shape: tuple[int, ...] | None, mode: Literal["infer", "eval", "train"], target: str = "cpu"
+) -> Lowered:
+    """All passes and the source for the target.
+
+    Raises ConvcError where the model, the shape and the mode do not fit together.
+    """
     model, image = resolve_model(spec, shape[1:] if shape else None)
     optimizer = SGD(momentum=0.9)  # what convc.compile takes where none is given
     full: tuple[int, ...] | None = None
@@ -38,5 +42,5 @@ def lower_model(spec: str, shape: tuple[int, ...] | None, mode: Literal["infer",
     else:
         full = (shape[0] if shape else ROWS, *image)
         _, graph = model_graph(model, full, mode, "cross_entropy")
-    trace = trace_of(graph, mode, optimizer, cpu.target())
-    return Lowered(full, ProgramReport(trace, emit_c(trace.stages[-1][1])))
+    trace = trace_of(graph, mode, optimizer, passes_target(target))
+    return Lowered(full, ProgramReport(trace, emit(trace.stages[-1][1], target)))

@@ -1,6 +1,8 @@
 """A program on disk: the IR after every pass, the source as it is compiled, and a manifest of both.
 
-    ir/00_input.conv, ir/01_canonicalize.conv, ...    src/convc.h, src/<kernel>.c, src/<entry>.c    manifest.json
+    ir/00_input.conv, ir/01_canonicalize.conv, ...    src/    manifest.json
+
+C is src/convc.h, src/<kernel>.c and src/<entry>.c; CUDA is src/<entry>.cu and, compiled, bin/<entry>.<arch>.cubin.
 
 The folder appears whole or not at all. The manifest holds a SHA-256 of each file, so that a folder is only
 written over while it holds nothing but what convc wrote there.
@@ -26,16 +28,23 @@ from convc.passes.pipeline import Trace
 MANIFEST = "manifest.json"
 
 
-def emission(trace: Trace, source: Source, summary: ProgramSummary, facts: Mapping[str, Any]) -> dict[str, str]:
-    """Path and text of every file. `facts` (model, mode, target, ...) open the manifest; they must fit in JSON."""
+def emission(
+    trace: Trace,
+    source: Source,
+    summary: ProgramSummary,
+    facts: Mapping[str, Any],
+    binaries: Mapping[str, bytes] | None = None,
+) -> dict[str, bytes]:
+    """Path and content of every file. `facts` (model, mode, target, ...) open the manifest; they must fit in JSON."""
     files = {f"ir/{i:02}_{name}.conv": f"{graph}\n" for i, (name, graph) in enumerate(trace.stages)}
     files |= {f"src/{name}": text for name, text in source.files().items()}
-    hashes = {name: _digest(text.encode()) for name, text in files.items()}
+    contents = {name: text.encode() for name, text in files.items()} | dict(binaries or {})
+    hashes = {name: _digest(content) for name, content in contents.items()}
     manifest = {**facts, "passes": [name for name, _ in trace.stages[1:]], **asdict(summary), "files": hashes}
-    return {**files, MANIFEST: json.dumps(manifest, indent=1) + "\n"}
+    return {**contents, MANIFEST: (json.dumps(manifest, indent=1) + "\n").encode()}
 
 
-def write_emission(folder: Path, files: Mapping[str, str]) -> None:
+def write_emission(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write all files, or none: they are written beside their place first, and then moved.
 
     An emission that is there already is replaced. Raises DataError where the folder holds anything else or a
@@ -45,8 +54,8 @@ def write_emission(folder: Path, files: Mapping[str, str]) -> None:
         stale = _written_before(folder)
         stage = (folder if folder.exists() else folder.parent) / f".{folder.name}-{uuid4().hex[:8]}"
         try:
-            for name, text in files.items():
-                _write(stage / name, text)
+            for name, content in files.items():
+                _write(stage / name, content)
             _publish(stage, folder, stale, list(files))
         finally:
             shutil.rmtree(stage, ignore_errors=True)
@@ -56,9 +65,9 @@ def write_emission(folder: Path, files: Mapping[str, str]) -> None:
         ) from None
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", newline="\n")
+    path.write_bytes(content)
 
 
 def _publish(stage: Path, folder: Path, stale: list[str], names: list[str]) -> None:

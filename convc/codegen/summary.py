@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from convc.codegen.cuda.emit import CudaSource, Launch
 from convc.codegen.names import count as count
-from convc.codegen.source import Kernel, Source
+from convc.codegen.source import Kernel, Parameter, Source
 from convc.ir.core import Graph, Value
 from convc.ir.kernels import AnyGemmSchedule, AnyLoopSchedule, Gemm, Loops
 from convc.passes.plan_memory import unplanned_bytes
@@ -52,6 +53,22 @@ class KernelSummary:
 
 
 @dataclass(frozen=True)
+class LaunchSummary:
+    """One launch of a CUDA program: blocks of threads, static shared memory in bytes, and its pointers in order.
+
+    Each pointer's place is a buffer's number among inputs, outputs, stores (parameters, state, constants) or
+    scalars, or bytes of the arena, or the batch rows.
+    """
+
+    name: str
+    kernels: tuple[str, ...]
+    blocks: int
+    threads: int
+    shared_bytes: int
+    parameters: tuple[Parameter, ...]
+
+
+@dataclass(frozen=True)
 class BufferSummary:
     """A tensor of the program and where it lies.
 
@@ -89,6 +106,7 @@ class ProgramSummary:
     totals: Totals
     kernels: tuple[KernelSummary, ...]
     buffers: tuple[BufferSummary, ...]
+    launches: tuple[LaunchSummary, ...] = ()
 
 
 def summarise(graph: Graph, source: Source) -> ProgramSummary:
@@ -105,7 +123,13 @@ def summarise(graph: Graph, source: Source) -> ProgramSummary:
         arena_bytes_without_reuse=unplanned_bytes(graph),
     )
     buffers = (*(_input(graph, v) for v in graph.inputs), *(_result(graph, v) for v in results))
-    return ProgramSummary(graph.name, source.entry, totals, kernels, buffers)
+    launches = tuple(map(_launch, source.launches)) if isinstance(source, CudaSource) else ()
+    return ProgramSummary(graph.name, source.entry, totals, kernels, buffers, launches)
+
+
+def _launch(launch: Launch) -> LaunchSummary:
+    names = tuple(k.name for k in launch.kernels)
+    return LaunchSummary(launch.name, names, launch.blocks, launch.threads, launch.shared_bytes, launch.parameters)
 
 
 def _kernel(kernel: Kernel) -> KernelSummary:

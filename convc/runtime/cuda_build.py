@@ -1,0 +1,43 @@
+"""From a program's CUDA to PTX and cubin with the compiler that is here, and what each launch takes of a device."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from convc.codegen.cuda.emit import CudaSource
+from convc.runtime import nvcc, nvrtc
+from convc.runtime.cache import Cache
+from convc.runtime.cubin import Cubin
+from convc.runtime.nvrtc_library import find_library_file
+from convc.runtime.occupancy import occupancy
+
+
+def find_cuda_compiler() -> str | None:
+    """`nvrtc` where it is installed, else `nvcc`, else None."""
+    if find_library_file() is not None:
+        return "nvrtc"
+    return "nvcc" if nvcc.find_nvcc() else None
+
+
+def build_cubin(text: str, name: str, arch: str, cache: Cache | None = None) -> Cubin:
+    """The binary. Raises ToolchainError, of one line, where there is no compiler and where it refuses the text."""
+    compiler = nvcc if find_cuda_compiler() == "nvcc" else nvrtc
+    return compiler.compile_cubin(text, name, arch, cache=cache)
+
+
+def build_ptx(text: str, name: str, arch: str, cache: Cache | None = None) -> str:
+    """The PTX. Raises ToolchainError, of one line, where there is no compiler and where it refuses the text."""
+    compiler = nvcc if find_cuda_compiler() == "nvcc" else nvrtc
+    return compiler.compile_ptx(text, name, arch, cache=cache)
+
+
+def resources(source: CudaSource, cubin: Cubin, arch: str) -> dict[str, Any]:
+    """For each launch: registers, spills, shared memory, occupancy and what limits it; ready for JSON."""
+    return {
+        launch.name: {
+            **asdict(cubin.kernels[launch.name]),
+            "occupancy": asdict(occupancy(cubin.kernels[launch.name], launch.threads, 0, arch)),
+        }
+        for launch in source.launches
+    }

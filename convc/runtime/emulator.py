@@ -1,0 +1,93 @@
+"""Target `emulator`: the program's CUDA, compiled to PTX and executed on the CPU, with every access checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convc.codegen.cuda.emit import CudaSource, Launch, emit_cuda
+from convc.codegen.source import Parameter
+from convc.codegen.storage import Place
+from convc.emulator import Buffer, Module, Report
+from convc.errors import RunError
+from convc.ir.core import Graph
+from convc.runtime.cache import Cache
+from convc.runtime.cuda_build import build_ptx
+from convc.runtime.store import aligned_zeros
+
+Array = npt.NDArray[Any]
+ARCH = "sm_90a"
+"""The architecture whose PTX is executed."""
+
+
+class EmulatorExecutable:
+    """A program whose launches run in the emulator, one after the other.
+
+    Each launch may touch the bytes of the buffers that it names and no others. `check`: races, reads of what
+    nobody wrote, accesses outside and the like end the run with a RunError; `reports` holds them all. `text`:
+    CUDA to run instead of what is generated, with the same kernels and parameters.
+    """
+
+    target = "emulator"
+
+    def __init__(
+        self, graph: Graph, cache: Cache | None = None, *, check: bool = True, arch: str = ARCH, text: str | None = None
+    ) -> None:
+        self.graph = graph
+        self.source: CudaSource = emit_cuda(graph)
+        self.check = check
+        self.reports: list[Report] = []
+        self.instructions = 0
+        self._module = Module(build_ptx(text or self.source.text, self.source.entry, arch, cache))
+        self._arena = aligned_zeros(max(graph.arena_bytes, 64))
+        self._written = np.zeros(self._arena.size, np.uint8)
+        self._stores: list[Array] = []
+
+    def bind(self, stores: Sequence[Array]) -> None:
+        """The arrays of parameters, state and constants, in the order of the graph's inputs."""
+        self._stores = [_bytes(a) for a in stores]
+
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int) -> None:
+        """One run; raises RunError where the check found something."""
+        self.reports = []
+        self.instructions = 0
+        numbers = np.asarray(scalars, np.float32) if len(scalars) else np.zeros(1, np.float32)
+        memory = {
+            "input": [_bytes(a) for a in inputs],
+            "output": [_bytes(a) for a in outputs],
+            "store": self._stores,
+            "scalar": [_bytes(numbers)[4 * i : 4 * i + 4] for i in range(numbers.size)],
+            "rows": [_bytes(np.asarray([rows], np.int32))],
+        }
+        self._arena[...] = 0xFF
+        self._written[...] = 0
+        for launch in self.source.launches:
+            self._launch(launch, memory)
+        if self.check and self.reports:
+            more = f" ({len(self.reports)} findings in all)" if len(self.reports) > 1 else ""
+            raise RunError(f"the emulator's check found: {self.reports[0]}{more}")
+
+    def _launch(self, launch: Launch, memory: dict[str, list[Array]]) -> None:
+        fresh = [p.place for p in launch.parameters if p.written and p.place.kind == "arena"]
+        for place in fresh:
+            self._written[place.start : place.end] = 0
+        arguments = [self._buffer(p, memory) for p in launch.parameters]
+        result = self._module[launch.name].launch(
+            (launch.blocks, 1, 1), (launch.threads, 1, 1), arguments, check=self.check
+        )
+        self.reports += result.reports
+        self.instructions += result.instructions
+
+    def _buffer(self, p: Parameter, memory: dict[str, list[Array]]) -> Buffer:
+        place: Place = p.place
+        if place.kind == "arena":
+            cut = slice(place.start, place.end)
+            return Buffer(p.pointer, self._arena[cut], p.written, self._written[cut])
+        return Buffer(p.pointer, memory[place.kind][place.number], p.written)
+
+
+def _bytes(a: Array) -> Array:
+    return np.ascontiguousarray(a).reshape(-1).view(np.uint8)
