@@ -8,7 +8,9 @@ from typing import Literal
 import click
 
 from convc.cli.lowering import lower_model
-from convc.cli.options import in_colour, model_options, working
+from convc.cli.machine_code import print_machine_code
+from convc.cli.options import arch_option, in_colour, model_options, target_option, working
+from convc.codegen.cuda.emit import CudaSource
 from convc.codegen.source import Kernel
 from convc.errors import ConvcError
 from convc.ir.lexer import did_you_mean
@@ -19,17 +21,25 @@ from convc.runtime.program_report import HEADINGS, NUMBERS, ProgramReport
 
 @click.command()
 @model_options
+@target_option
+@arch_option
 @click.option("--kernel", metavar="NAME", help="Print the source of the kernels whose names start so.")
 @click.option("--pass", "pass_name", metavar="NAME", help="Print what this pass changed, each time it ran.")
 @click.option("--ir", is_flag=True, help="Print the IR after the last pass (with --pass: after that pass).")
+@click.option("--ptx", is_flag=True, help="With target cuda: print the PTX (with --kernel: of these kernels).")
+@click.option("--sass", is_flag=True, help="With target cuda: print the machine code, likewise.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write everything as one page.")
 def inspect(
     model: str,
     shape: tuple[int, ...] | None,
     mode: Literal["infer", "eval", "train"],
+    target: str,
+    arch: str,
     kernel: str | None,
     pass_name: str | None,
     ir: bool,
+    ptx: bool,
+    sass: bool,
     html: Path | None,
 ) -> None:
     """Show the program of MODEL: its kernels and memory, a kernel's source, or what a pass did. Builds nothing.
@@ -42,21 +52,28 @@ def inspect(
       convc inspect lenet5 --kernel conv1
       convc inspect lenet5 --pass fuse_epilogue
       convc inspect lenet5 --html lenet5.html
+      convc inspect lenet5 --target cuda --kernel conv1 --sass
     """
+    if (ptx or sass) and target != "cuda":
+        raise ConvcError(f"--{'ptx' if ptx else 'sass'} shows what CUDA is compiled to: add --target cuda")
     with working(f"compiling {model}"):
-        report = lower_model(model, shape, mode).report
+        report = lower_model(model, shape, mode, target).report
     if html is not None:
         with working(f"writing {html}"):
             report.save(html)
         click.echo(f"wrote {html}")
-    if kernel is not None:
-        for k in matching(report.source.kernels, kernel):
-            _print_highlighted(k.source, "c")
+    kernels = matching(report.source.kernels, kernel) if kernel is not None else list(report.source.kernels)
+    if ptx or sass:
+        assert isinstance(report.source, CudaSource)
+        print_machine_code(report.source, kernels, arch, sass)
+    elif kernel is not None:
+        for k in kernels:
+            _print_highlighted(k.source, report.source.language)
     if pass_name is not None:
         _print_pass(report.trace, pass_name, ir)
     elif ir:
         click.echo(str(report.graph))
-    if html is None and kernel is None and pass_name is None and not ir:
+    if html is None and kernel is None and pass_name is None and not (ir or ptx or sass):
         _print_table(report)
 
 

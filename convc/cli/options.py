@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from convc.compiler import MODES
-from convc.runtime.emulator import ARCH
+from convc.runtime.archs import DEFAULT_ARCH
 from convc.runtime.targets import EMITTED
 
 SHAPE_HELP = "The input's shape, N being the most rows of a batch; zoo models have one, with 64 rows."
@@ -44,16 +44,14 @@ def in_colour() -> bool:
 
 def target_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--target of commands that write source."""
-    option = click.option(
-        "--target", type=click.Choice(EMITTED), default="cpu", show_default=True, help="What to emit for."
-    )
-    return option(command)
+    choice = click.Choice(EMITTED)
+    return click.option("--target", type=choice, default="cpu", show_default=True, help="What to emit for.")(command)
 
 
 def arch_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--arch of commands that compile CUDA."""
     text = "The GPU architecture that CUDA is compiled for: sm_80, sm_90a, sm_100, ..."
-    return click.option("--arch", default=ARCH, show_default=True, metavar="ARCH", help=text)(command)
+    return click.option("--arch", default=DEFAULT_ARCH, show_default=True, metavar="ARCH", help=text)(command)
 
 
 @contextmanager

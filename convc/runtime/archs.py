@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from convc.errors import ToolchainError
 
 KIB = 1024
+DEFAULT_ARCH = "sm_90a"
+"""Where none is asked for: an H100 or H200."""
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,16 @@ def find_cuda_compiler() -> str | None:
 
 def build_cubin(text: str, name: str, arch: str, cache: Cache | None = None) -> Cubin:
     """The binary. Raises ToolchainError, of one line, where there is no compiler and where it refuses the text."""
-    compiler = nvcc if find_cuda_compiler() == "nvcc" else nvrtc
-    return compiler.compile_cubin(text, name, arch, cache=cache)
+    if find_cuda_compiler() == "nvcc":
+        return nvcc.compile_cubin(text, name, arch, cache=cache)
+    return nvrtc.compile_cubin(text, name, arch, cache=cache)
 
 
 def build_ptx(text: str, name: str, arch: str, cache: Cache | None = None) -> str:
     """The PTX. Raises ToolchainError, of one line, where there is no compiler and where it refuses the text."""
-    compiler = nvcc if find_cuda_compiler() == "nvcc" else nvrtc
-    return compiler.compile_ptx(text, name, arch, cache=cache)
+    if find_cuda_compiler() == "nvcc":
+        return nvcc.compile_ptx(text, name, arch, cache=cache)
+    return nvrtc.compile_ptx(text, name, arch, cache=cache)
 
 
 def resources(source: CudaSource, cubin: Cubin, arch: str) -> dict[str, Any]:

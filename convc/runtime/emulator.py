@@ -14,13 +14,12 @@ from convc.codegen.storage import Place
 from convc.emulator import Buffer, Module, Report
 from convc.errors import RunError
 from convc.ir.core import Graph
+from convc.runtime.archs import DEFAULT_ARCH
 from convc.runtime.cache import Cache
 from convc.runtime.cuda_build import build_ptx
 from convc.runtime.store import aligned_zeros
 
 Array = npt.NDArray[Any]
-ARCH = "sm_90a"
-"""The architecture whose PTX is executed."""
 
 
 class EmulatorExecutable:
@@ -34,7 +33,13 @@ class EmulatorExecutable:
     target = "emulator"
 
     def __init__(
-        self, graph: Graph, cache: Cache | None = None, *, check: bool = True, arch: str = ARCH, text: str | None = None
+        self,
+        graph: Graph,
+        cache: Cache | None = None,
+        *,
+        check: bool = True,
+        arch: str = DEFAULT_ARCH,
+        text: str | None = None,
     ) -> None:
         self.graph = graph
         self.source: CudaSource = emit_cuda(graph)
