@@ -15,9 +15,9 @@ from convc.ir.interp import batch_rows, run_shape
 from convc.ir.ops.loss import Labelled
 from convc.ir.types import DTYPES
 from convc.passes.pipeline import Trace
+from convc.runtime.executable import Executable
 from convc.runtime.program_report import ProgramReport
 from convc.runtime.store import KINDS, ParameterStore
-from convc.runtime.targets import Executable
 
 Array = npt.NDArray[Any]
 

@@ -11,14 +11,12 @@ from convc.passes.target import CUDA, Target
 from convc.runtime import cpu
 from convc.runtime.cache import Cache
 from convc.runtime.cpu import CpuExecutable
-from convc.runtime.emulator import EmulatorExecutable
+from convc.runtime.executable import Executable
 
 EMITTED = ("cpu", "cuda")
 """Targets that source is written for."""
 TARGETS = ("auto", "cpu", "emulator")
 """Targets that programs run on: the emulator runs what is written for cuda."""
-
-Executable = CpuExecutable | EmulatorExecutable
 
 
 def resolve_target(name: str) -> str:
@@ -40,4 +38,8 @@ def emit(graph: Graph, name: str) -> Source:
 
 def executable(graph: Graph, name: str, cache: Cache | None = None) -> Executable:
     """A planned graph, built and ready to be called."""
-    return CpuExecutable(graph, cache) if name == "cpu" else EmulatorExecutable(graph, cache)
+    if name == "cpu":
+        return CpuExecutable(graph, cache)
+    from convc.runtime.emulator import EmulatorExecutable  # here, for a fast start
+
+    return EmulatorExecutable(graph, cache)

@@ -1,0 +1,424 @@
+/* case: 8 kernels in 7 launches, one after the other on one stream;
+ * 9600 bytes of intermediates in one arena. Every grid is planned for the full batch; the
+ * batch rows of a run are read from device memory.
+ *
+ *   1. conv1_fprop_relu_f32_8x32x16<<<10, 128>>>
+ *   2. pool1_max_pool_f32<<<1, 256>>>
+ *   3. loss_cross_entropy_f32<<<1, 256>>>
+ *   4. loss_sum_f32_and_1_more<<<2, 256>>>
+ *   5. pool1_max_pool_grad_relu_grad_f32<<<1, 256>>>
+ *   6. conv1_wgrad_f32_8x32x16<<<1, 128>>>
+ *   7. w_sgd_momentum_f32<<<1, 256>>>
+ */
+
+#define UNROLL _Pragma("unroll")
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+#ifndef NAN
+#define NAN __int_as_float(0x7fffffff)
+#endif
+
+/* The greater of two numbers; NaN where one is NaN. */
+static __device__ __forceinline__ float nan_max(float a, float b) { return b > a || b != b ? b : a; }
+
+/* 2 neighbouring numbers at once; their address is a multiple of 8 bytes. */
+static __device__ __forceinline__ void load2(float *to, const float *from)
+{
+    const float2 v = *reinterpret_cast<const float2 *>(from);
+    to[0] = v.x; to[1] = v.y;
+}
+static __device__ __forceinline__ void store2(float *to, const float *from)
+{
+    *reinterpret_cast<float2 *>(to) = make_float2(from[0], from[1]);
+}
+
+
+/* conv1_fprop_relu_f32_8x32x16
+ * from    conv1, by fuse_epilogue, lower, select_tile
+ *         %1: f32[n<=20,3,4,4] = gemm(%x, %w) {
+ *           title="fprop_relu"
+ *           phase {
+ *             batch(g:1) m(k:3) n(n:n<=20, p:4, q:4) k(c:2, r:3, s:3)
+ *             a = $1[k, c, r, s]
+ *             b = $0[n, c, p + r, q + s]
+ *             store 0[n, k, p, q] = max(acc, 0.0)
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2}
+ *           }
+ *         } loc(conv1: fuse_epilogue, lower, select_tile)
+ * GEMM    M = k(3) = 3, N = n(n<=20)*p(4)*q(4) = 320, K = c(2)*r(3)*s(3) = 18
+ * tile    8 x 32 x 16, 1 x 2 a thread, 128 threads a block
+ * launch  10 blocks of 128 threads, 3.07 kB of shared memory
+ * work    34.6 kFLOP, 9.82 kB moved at least, 3.52 FLOP/B
+ * saved   23 kB of im2col matrix that is never stored
+ */
+extern "C" __global__ void __launch_bounds__(128)
+    conv1_fprop_relu_f32_8x32x16(const float *__restrict__ x_ptr, const float *__restrict__ w_ptr,
+            float *__restrict__ t1_ptr, const int *__restrict__ rows_ptr)
+{
+    const int block = blockIdx.x;
+    __shared__ __align__(16) float a_tile[16][12];
+    __shared__ __align__(16) float b_tile[16][36];
+    const int thread = threadIdx.x;
+    const int rows = *rows_ptr;
+    const int m_extent = 3, n_extent = rows * 16, k_extent = 18;
+    const int m_first = 0;
+    const int n_first = block * 32;
+    /* a tile behind the last row */
+    if (n_first >= n_extent) return;
+    const int m_thread = thread / 16, n_thread = thread % 16 * 2;
+
+    float acc[1][2] = {};
+    for (int k_first = 0; k_first < k_extent; k_first += 16) {
+        /* A: consecutive threads along K */
+        UNROLL for (int part = 0; part < 1; ++part) {
+            const int element = thread + part * 128;
+            const int line = element / 16, depth = element % 16;
+            const int gemm_m = m_first + line, gemm_k = k_first + depth;
+            a_tile[depth][line] = (gemm_m < m_extent && gemm_k < k_extent ? w_ptr[gemm_m * 18 + gemm_k] :
+                    0.0f);
+        }
+        /* B: consecutive threads along N */
+        UNROLL for (int part = 0; part < 4; ++part) {
+            const int element = thread + part * 128;
+            const int line = element % 32, depth = element / 32;
+            const int gemm_n = n_first + line, gemm_k = k_first + depth;
+            const int n = gemm_n / 16, p = (gemm_n / 4) % 4, q = gemm_n % 4, c = gemm_k / 9,
+                    r = (gemm_k / 3) % 3, s = gemm_k % 3;
+            b_tile[depth][line] = (gemm_n < n_extent && gemm_k < k_extent ?
+                    x_ptr[n * 72 + c * 36 + p * 6 + r * 6 + q + s] : 0.0f);
+        }
+        /* the slice is complete */
+        __syncthreads();
+        UNROLL for (int depth = 0; depth < 16; ++depth) {
+            float a_part[1];
+            a_part[0] = a_tile[depth][m_thread];
+            float b_part[2];
+            load2(b_part, &b_tile[depth][n_thread]);
+            UNROLL for (int tm = 0; tm < 1; ++tm)
+            UNROLL for (int tn = 0; tn < 2; ++tn)
+                acc[tm][tn] += a_part[tm] * b_part[tn];
+        }
+        /* and everyone is done with it */
+        __syncthreads();
+    }
+
+    UNROLL for (int tm = 0; tm < 1; ++tm)
+    UNROLL for (int tn = 0; tn < 2; ++tn) {
+        const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
+        const int k = gemm_m, n = gemm_n / 16, p = (gemm_n / 4) % 4, q = gemm_n % 4;
+        const float acc_value = acc[tm][tn];
+        if (gemm_m < m_extent && gemm_n < n_extent) {
+            t1_ptr[n * 48 + k * 16 + p * 4 + q] = nan_max(acc_value, 0.0f);
+        }
+    }
+}
+
+/* pool1_max_pool_f32
+ * from    pool1, by autodiff, lower, merge_axes, schedule
+ *         %2: f32[n<=20,3,2,2], %2_saved: i32[n<=20,3,2,2] = loops(%1) {
+ *           title="max_pool"
+ *           for(n:n<=20, cp:6, q:2)
+ *           reduce(r:2, s:2) best, at = argmax($0[n, cp / 2, (cp % 2)*2 + r, q*2 + s ; -inf], #(r*2 + s))
+ *           map() { store 0[n, cp / 2, cp % 2, q] = best; store 1[n, cp / 2, cp % 2, q] = at }
+ *           schedule {threads=256, team=1, vector=1}
+ *         } loc(pool1: autodiff, lower, merge_axes, schedule)
+ * loops   a thread a point, 256 threads a block
+ * launch  1 blocks of 256 threads
+ * work    960 FLOP, 5.76 kB moved at least, 0.17 FLOP/B
+ */
+extern "C" __global__ void __launch_bounds__(256)
+    pool1_max_pool_f32(const float *__restrict__ t1_ptr, float *__restrict__ t2_ptr,
+            int *__restrict__ t2_saved_ptr, const int *__restrict__ rows_ptr)
+{
+    const int block = blockIdx.x;
+    const int rows = *rows_ptr;
+    const int point = block * 256 + threadIdx.x;
+    if (point >= rows * 12) return;
+    const int n = point / 12, cp = (point / 2) % 6, q = point % 2;
+    float best_value = -INFINITY, at_value = -1.0f;
+    UNROLL for (int r = 0; r < 2; ++r)
+    UNROLL for (int s = 0; s < 2; ++s) {
+        const float value = t1_ptr[n * 48 + cp * 8 + r * 4 + q * 2 + s], index = (float)(r * 2 + s);
+        if (value > best_value || (value != value && best_value == best_value) || at_value < 0.0f) {
+            best_value = value;
+            at_value = index;
+        }
+    }
+    {
+        t2_ptr[n * 12 + cp * 2 + q] = best_value;
+        t2_saved_ptr[n * 12 + cp * 2 + q] = (int)at_value;
+    }
+}
+
+/* loss_cross_entropy_f32
+ * from    loss, by canonicalize, lower, fuse_loops, schedule
+ *         %4: f32[n<=20] = loops(%labels, %2) {
+ *           title="cross_entropy"
+ *           for(n:n<=20)
+ *           reduce(j:12) top = max($1[n, j / 4, (j / 2) % 2, j % 2])
+ *           reduce(j:12) total = sum(exp($1[n, j / 4, (j / 2) % 2, j % 2] - top))
+ *           reduce(j:12) chosen = sum(select($0[n] == #(j), $1[n, j / 4, (j / 2) % 2, j % 2], 0.0))
+ *           map() { store 0[n] = log(total) + top - chosen }
+ *           schedule {threads=256, team=1, vector=1}
+ *         } loc(loss: canonicalize, lower, fuse_loops, schedule)
+ * loops   a thread a point, 256 threads a block
+ * launch  1 blocks of 256 threads
+ * work    1.5 kFLOP, 1.12 kB moved at least, 1.34 FLOP/B
+ */
+extern "C" __global__ void __launch_bounds__(256)
+    loss_cross_entropy_f32(const int *__restrict__ labels_ptr, const float *__restrict__ t2_ptr,
+            float *__restrict__ t4_ptr, const int *__restrict__ rows_ptr)
+{
+    const int block = blockIdx.x;
+    const int rows = *rows_ptr;
+    const int point = block * 256 + threadIdx.x;
+    if (point >= rows) return;
+    const int n = point;
+    float top_value = -INFINITY;
+    for (int j = 0; j < 12; ++j) {
+        top_value = nan_max(top_value, t2_ptr[n * 12 + j]);
+    }
+    float total_value = 0.0f;
+    for (int j = 0; j < 12; ++j) {
+        total_value += expf((t2_ptr[n * 12 + j] - top_value));
+    }
+    float chosen_value = 0.0f;
+    for (int j = 0; j < 12; ++j) {
+        chosen_value += ((float)labels_ptr[n] == (float)(j) ? t2_ptr[n * 12 + j] : 0.0f);
+    }
+    {
+        t4_ptr[n] = ((logf(total_value) + top_value) - chosen_value);
+    }
+}
+
+/* loss_sum_f32
+ * from    loss, by lower, schedule
+ *         %loss: f32[] = loops(%4) {
+ *           title="sum"
+ *           for()
+ *           reduce(n:n<=20) total = sum($0[n])
+ *           map() { store 0[] = total / rows }
+ *           schedule {threads=256, team=1, vector=1}
+ *         } loc(loss: lower, schedule)
+ * loops   a thread a point, 256 threads a block
+ * launch  1 blocks of 256 threads
+ * work    21 FLOP, 84 B moved at least, 0.25 FLOP/B
+ */
+static __device__ __forceinline__ void loss_sum_f32(const int block, const float *__restrict__ t4_ptr,
+        float *__restrict__ loss_ptr, const int *__restrict__ rows_ptr)
+{
+    const int rows = *rows_ptr;
+    const int point = block * 256 + threadIdx.x;
+    if (point >= 1) return;
+    float total_value = 0.0f;
+    for (int n = 0; n < rows; ++n) {
+        total_value += t4_ptr[n];
+    }
+    {
+        loss_ptr[0] = (total_value / (float)rows);
+    }
+}
+
+
+/* loss_cross_entropy_grad_f32
+ * from    loss, by canonicalize, lower, autodiff, fuse_loops, schedule
+ *         %6: f32[n<=20,12] = loops(%labels, %2) {
+ *           title="cross_entropy_grad"
+ *           for(n:n<=20)
+ *           reduce(j:12) top = max($1[n, j / 4, (j / 2) % 2, j % 2])
+ *           reduce(j:12) total = sum(exp($1[n, j / 4, (j / 2) % 2, j % 2] - top))
+ *           map(j:12) { store 0[n, j] = 1.0 / rows * (exp($1[n, j / 4, (j / 2) % 2, j % 2] - top) / total - select($0[n] == #(j), 1.0, 0.0)) }
+ *           schedule {threads=256, team=1, vector=1}
+ *         } loc(loss: canonicalize, lower, autodiff, fuse_loops, schedule)
+ * loops   a thread a point, 256 threads a block
+ * launch  1 blocks of 256 threads
+ * work    2.64 kFLOP, 2 kB moved at least, 1.32 FLOP/B
+ */
+static __device__ __forceinline__ void loss_cross_entropy_grad_f32(const int block,
+        const int *__restrict__ labels_ptr, const float *__restrict__ t2_ptr, float *__restrict__ t6_ptr,
+        const int *__restrict__ rows_ptr)
+{
+    const int rows = *rows_ptr;
+    const int point = block * 256 + threadIdx.x;
+    if (point >= rows) return;
+    const int n = point;
+    float top_value = -INFINITY;
+    for (int j = 0; j < 12; ++j) {
+        top_value = nan_max(top_value, t2_ptr[n * 12 + j]);
+    }
+    float total_value = 0.0f;
+    for (int j = 0; j < 12; ++j) {
+        total_value += expf((t2_ptr[n * 12 + j] - top_value));
+    }
+    for (int j = 0; j < 12; ++j) {
+        t6_ptr[n * 12 + j] = ((1.0f / (float)rows) * ((expf((t2_ptr[n * 12 + j] -
+                top_value)) / total_value) - ((float)labels_ptr[n] == (float)(j) ? 1.0f : 0.0f)));
+    }
+}
+
+
+/* 2 kernels that do not wait for each other: each takes its own range of blocks. */
+extern "C" __global__ void __launch_bounds__(256)
+    loss_sum_f32_and_1_more(const float *__restrict__ t4_ptr, float *__restrict__ loss_ptr,
+            const int *__restrict__ rows_ptr, const int *__restrict__ labels_ptr,
+            const float *__restrict__ t2_ptr, float *__restrict__ t6_ptr)
+{
+    const int block = blockIdx.x;
+    if (block < 1) loss_sum_f32(block, t4_ptr, loss_ptr, rows_ptr);
+    else loss_cross_entropy_grad_f32(block - 1, labels_ptr, t2_ptr, t6_ptr, rows_ptr);
+}
+
+/* pool1_max_pool_grad_relu_grad_f32
+ * from    pool1, by autodiff, lower, fuse_loops, merge_axes, schedule
+ *         %9: f32[n<=20,3,4,4] = loops(%2_saved, %1, %6) {
+ *           title="max_pool_grad_relu_grad"
+ *           for(n:n<=20, cp:6, q:2)
+ *           map(r:2, s:2) { store 0[n, cp / 2, (cp % 2)*2 + r, q*2 + s] = select($1[n, cp / 2, (cp % 2)*2 + r, q*2 + s] > 0.0, select($0[n, cp / 2, cp % 2, q ; -1.0] == #(r*2 + s), $2[n, (cp / 2)*4 + (cp % 2)*2 + q], 0.0), 0.0) }
+ *           schedule {threads=256, team=1, vector=1}
+ *         } loc(pool1: autodiff, lower, fuse_loops, merge_axes, schedule)
+ * loops   a thread a point, 256 threads a block
+ * launch  1 blocks of 256 threads
+ * work    1.92 kFLOP, 9.6 kB moved at least, 0.20 FLOP/B
+ */
+extern "C" __global__ void __launch_bounds__(256)
+    pool1_max_pool_grad_relu_grad_f32(const int *__restrict__ t2_saved_ptr, const float *__restrict__ t1_ptr,
+            const float *__restrict__ t6_ptr, float *__restrict__ t9_ptr, const int *__restrict__ rows_ptr)
+{
+    const int block = blockIdx.x;
+    const int rows = *rows_ptr;
+    const int point = block * 256 + threadIdx.x;
+    if (point >= rows * 12) return;
+    const int n = point / 12, cp = (point / 2) % 6, q = point % 2;
+    UNROLL for (int r = 0; r < 2; ++r)
+    UNROLL for (int s = 0; s < 2; ++s) {
+        t9_ptr[n * 48 + cp * 8 + r * 4 + q * 2 + s] = (t1_ptr[n * 48 + cp * 8 + r * 4 + q * 2 + s] > 0.0f ?
+                ((float)t2_saved_ptr[n * 12 + cp * 2 + q] == (float)(r * 2 + s) ?
+                t6_ptr[n * 12 + cp * 2 + q] : 0.0f) : 0.0f);
+    }
+}
+
+/* conv1_wgrad_f32_8x32x16
+ * from    conv1, by autodiff, lower, select_tile
+ *         %11: f32[3,2,3,3] = gemm(%9, %x) {
+ *           title="wgrad"
+ *           phase {
+ *             batch(g:1) m(k:3) n(c:2, r:3, s:3) k(n:n<=20, p:4, q:4)
+ *             a = $0[n, k, p, q]
+ *             b = $1[n, c, p + r, q + s]
+ *             store 0[k, c, r, s] = acc
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2}
+ *           }
+ *         } loc(conv1: autodiff, lower, select_tile)
+ * GEMM    M = k(3) = 3, N = c(2)*r(3)*s(3) = 18, K = n(n<=20)*p(4)*q(4) = 320
+ * tile    8 x 32 x 16, 1 x 2 a thread, 128 threads a block
+ * launch  1 blocks of 128 threads, 3.07 kB of shared memory
+ * work    34.6 kFLOP, 9.82 kB moved at least, 3.52 FLOP/B
+ * saved   23 kB of im2col matrix that is never stored
+ */
+extern "C" __global__ void __launch_bounds__(128)
+    conv1_wgrad_f32_8x32x16(const float *__restrict__ t9_ptr, const float *__restrict__ x_ptr,
+            float *__restrict__ t11_ptr, const int *__restrict__ rows_ptr)
+{
+    const int block = blockIdx.x;
+    __shared__ __align__(16) float a_tile[16][12];
+    __shared__ __align__(16) float b_tile[16][36];
+    const int thread = threadIdx.x;
+    const int rows = *rows_ptr;
+    const int m_extent = 3, n_extent = 18, k_extent = rows * 16;
+    const int m_first = 0;
+    const int n_first = block * 32;
+    const int m_thread = thread / 16, n_thread = thread % 16 * 2;
+
+    float acc[1][2] = {};
+    for (int k_first = 0; k_first < k_extent; k_first += 16) {
+        /* A: consecutive threads along K */
+        UNROLL for (int part = 0; part < 1; ++part) {
+            const int element = thread + part * 128;
+            const int line = element / 16, depth = element % 16;
+            const int gemm_m = m_first + line, gemm_k = k_first + depth;
+            const int n = gemm_k / 16, p = (gemm_k / 4) % 4, q = gemm_k % 4;
+            a_tile[depth][line] = (gemm_m < m_extent && gemm_k < k_extent ?
+                    t9_ptr[n * 48 + gemm_m * 16 + p * 4 + q] : 0.0f);
+        }
+        /* B: consecutive threads along N */
+        UNROLL for (int part = 0; part < 4; ++part) {
+            const int element = thread + part * 128;
+            const int line = element % 32, depth = element / 32;
+            const int gemm_n = n_first + line, gemm_k = k_first + depth;
+            const int c = gemm_n / 9, r = (gemm_n / 3) % 3, s = gemm_n % 3, n = gemm_k / 16,
+                    p = (gemm_k / 4) % 4, q = gemm_k % 4;
+            b_tile[depth][line] = (gemm_n < n_extent && gemm_k < k_extent ?
+                    x_ptr[n * 72 + c * 36 + p * 6 + r * 6 + q + s] : 0.0f);
+        }
+        /* the slice is complete */
+        __syncthreads();
+        UNROLL for (int depth = 0; depth < 16; ++depth) {
+            float a_part[1];
+            a_part[0] = a_tile[depth][m_thread];
+            float b_part[2];
+            load2(b_part, &b_tile[depth][n_thread]);
+            UNROLL for (int tm = 0; tm < 1; ++tm)
+            UNROLL for (int tn = 0; tn < 2; ++tn)
+                acc[tm][tn] += a_part[tm] * b_part[tn];
+        }
+        /* and everyone is done with it */
+        __syncthreads();
+    }
+
+    UNROLL for (int tm = 0; tm < 1; ++tm)
+    UNROLL for (int tn = 0; tn < 2; ++tn) {
+        const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
+        const int k = gemm_m, c = gemm_n / 9, r = (gemm_n / 3) % 3, s = gemm_n % 3;
+        const float acc_value = acc[tm][tn];
+        if (gemm_m < m_extent && gemm_n < n_extent) {
+            t11_ptr[k * 18 + c * 9 + r * 3 + s] = acc_value;
+        }
+    }
+}
+
+/* w_sgd_momentum_f32
+ * from    w, by apply_optimizer, lower, merge_axes, schedule
+ *         %w.new: f32[3,2,3,3], %w.velocity.new: f32[3,2,3,3] = loops(%w, %11, %w.velocity, %lr, %momentum, %weight_decay) {
+ *           title="sgd_momentum"
+ *           for(nchw:54)
+ *           map() {
+ *             store 0[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] = $0[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] - $3[] * ($4[] * $2[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] + ($1[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] + $5[] * $0[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3]))
+ *             store 1[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] = $4[] * $2[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] + ($1[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] + $5[] * $0[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3])
+ *           }
+ *           schedule {threads=256, team=1, vector=2}
+ *         } loc(w: apply_optimizer, lower, merge_axes, schedule)
+ * loops   2 points a thread, 256 threads a block
+ * launch  1 blocks of 256 threads
+ * vectors 8-byte loads and stores
+ * work    540 FLOP, 1.09 kB moved at least, 0.49 FLOP/B
+ */
+extern "C" __global__ void __launch_bounds__(256)
+    w_sgd_momentum_f32(const float *w_ptr, const float *__restrict__ t11_ptr, const float *w_velocity_ptr,
+            const float *__restrict__ lr_ptr, const float *__restrict__ momentum_ptr,
+            const float *__restrict__ weight_decay_ptr, float *w_new_ptr, float *w_velocity_new_ptr)
+{
+    const int block = blockIdx.x;
+    const int point = block * 256 + threadIdx.x;
+    if (point >= 27) return;
+    const int nchw_block = point;
+    {
+        float w_lanes[2];
+        load2(w_lanes, w_ptr + nchw_block * 2);
+        float w_velocity_lanes[2];
+        load2(w_velocity_lanes, w_velocity_ptr + nchw_block * 2);
+        float t11_lanes[2];
+        load2(t11_lanes, t11_ptr + nchw_block * 2);
+        float stored0[2];
+        float stored1[2];
+        UNROLL for (int lane = 0; lane < 2; ++lane) {
+            const float t0_0 = w_lanes[lane];
+            const float t0_1 = ((momentum_ptr[0] * w_velocity_lanes[lane]) + (t11_lanes[lane] +
+                    (weight_decay_ptr[0] * t0_0)));
+            stored0[lane] = (t0_0 - (lr_ptr[0] * t0_1));
+            stored1[lane] = t0_1;
+        }
+        store2(w_new_ptr + nchw_block * 2, stored0);
+        store2(w_velocity_new_ptr + nchw_block * 2, stored1);
+    }
+}

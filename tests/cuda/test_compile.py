@@ -1,0 +1,84 @@
+"""What is emitted compiles for every generation of GPU, without spills and with the loads that its cards claim."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from convc.cli.machine_code import entries
+from convc.codegen.cuda.emit import CudaSource, emit_cuda
+from convc.runtime.cubin import Cubin
+from convc.runtime.nvrtc import compile_cubin, compile_ptx
+from convc.runtime.nvrtc_library import find_library_file
+from convc.runtime.sass import Instruction, disassemble, local_memory, select
+from tests.cuda.programs import every_tile, lenet
+
+pytestmark = pytest.mark.skipif(find_library_file() is None, reason="NVRTC is not installed: pip install 'convc[emit]'")
+ARCHS = ("sm_80", "sm_90a", "sm_100")
+PROGRAMS = {"lenet5": lambda: lenet(64), "tiles": lambda: emit_cuda(every_tile())}
+
+
+@cache
+def source_of(program: str) -> CudaSource:
+    return PROGRAMS[program]()
+
+
+@cache
+def built(program: str, arch: str) -> Cubin:
+    source = source_of(program)
+    return compile_cubin(source.text, source.entry, arch)
+
+
+@cache
+def machine_code(program: str, arch: str) -> dict[str, list[Instruction]]:
+    return disassemble(built(program, arch).data)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_nothing_spills(program: str, arch: str) -> None:
+    kernels = built(program, arch).kernels
+    assert set(kernels) == {launch.name for launch in source_of(program).launches}
+    for name, taken in kernels.items():
+        assert (taken.spill_stores, taken.spill_loads, taken.stack_bytes) == (0, 0, 0), name
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_card_knows_the_shared_memory(program: str) -> None:
+    kernels = built(program, "sm_90a").kernels
+    for launch in source_of(program).launches:
+        assert kernels[launch.name].shared_bytes == launch.shared_bytes, launch.name
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_no_local_memory_and_the_loads_that_cards_claim(program: str, arch: str) -> None:
+    claims = 0
+    for launch in source_of(program).launches:
+        code = machine_code(program, arch)[launch.name]
+        assert not local_memory(code), launch.name
+        text = "\n".join(line for k in launch.kernels for line in k.card.lines)
+        for words, pattern in (("16-byte loads of fragments", "LDS.128"), ("16-byte loads and stores", "LDG.128")):
+            if words in text:
+                assert select(code, pattern), f"{launch.name} claims {words}"
+                claims += 1
+    assert claims
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_multiply_adds_are_fused_and_the_slice_unrolled(arch: str) -> None:
+    """As many in the PTX as a thread's tile has sums, times the depth of a slice. (The assembler may roll some up.)"""
+    source = source_of("tiles")
+    texts = dict(entries(compile_ptx(source.text, source.entry, arch)))
+    for launch in source.launches:
+        tile = launch.kernels[0].bodies[0].plan.tile
+        assert texts[launch.name].count("fma.rn.f32") == tile.thread_m * tile.thread_n * tile.block_k, launch.name
+        code = machine_code("tiles", arch)[launch.name]
+        assert not select(code, "FMUL")
+        assert not select(code, "FADD")
+
+
+def test_no_compiler_warns() -> None:
+    for program in PROGRAMS:
+        assert "warning" not in built(program, "sm_90a").log
