@@ -87,6 +87,12 @@ def test_architectures() -> None:
     )
     assert not {"sm_75", "sm_80a", "sm_90f", "compute_80"} & set(ARCHS)
     assert limits_of("sm_90a") == limits_of("sm_90")
+    assert [limits_of(a).block_shared_bytes // 1024 for a in ("sm_80", "sm_86", "sm_90", "sm_120")] == [
+        163,
+        99,
+        227,
+        99,
+    ]
     assert all(check_arch(name) == name for name in ARCHS)
 
 
