@@ -24,6 +24,7 @@ _FIRST_ERROR = re.compile(
     r"(?P<message>(?:catastrophic )?(?:error|fatal)\b.+)$",
     re.MULTILINE,
 )
+_FOLDER = re.compile(r'^(\s*\.file\s+\d+ ")[^"\n]*/', re.MULTILINE)
 _PLACE = re.compile(r"^\s*\.loc\s+1 (\d+) ", re.MULTILINE)
 
 
@@ -55,7 +56,7 @@ def compile_ptx(
     refuses the source.
     """
     job = _Job(source, name, arch, line_info, headers or {}, cache or Cache())
-    return (job.build("ptx", f"-arch={arch.replace('sm_', 'compute_')}") / f"{name}.ptx").read_text()
+    return (job.build("ptx", f"-arch={arch.replace('sm_', 'compute_')}") / f"{name}.ptx").read_text("utf-8")
 
 
 def compile_cubin(
@@ -74,7 +75,7 @@ def compile_cubin(
     """
     job = _Job(source, name, arch, line_info, headers or {}, cache or Cache())
     path = job.build("cubin", f"-arch={arch}", "--ptxas-options=-v") / f"{name}.cubin"
-    data, log = path.read_bytes(), path.with_name("nvrtc.log").read_text()
+    data, log = path.read_bytes(), path.with_name("nvrtc.log").read_text("utf-8")
     return Cubin(data, log, read_resources(data, log), path)
 
 
@@ -113,7 +114,7 @@ class _Job:
         sources = {self.file: self.source, **self.headers}
         files: dict[str, bytes | Path] = {name: text.encode() for name, text in sources.items()}
         files["nvrtc.log"] = outcome.log.encode()
-        ptx = outcome.ptx.replace(f'"{place}"', f'"{self.file}"').encode()
+        ptx = _FOLDER.sub(r"\1", outcome.ptx).encode()
         if outcome.binary is None:
             entry = self.cache.put(Cache.key("refused", key), {**files, f"{self.name}.ptx": ptx})
             complaint = self._complaint(outcome)

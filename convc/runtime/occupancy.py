@@ -57,17 +57,14 @@ def occupancy(resources: Resources, threads: int, dynamic_shared: int, arch: str
 
 
 def _blocks_by_registers(registers: int, warps: int, limits: Limits) -> int:
-    per_warp = _round_up(max(registers, 1) * WARP, limits.register_unit)
-    # A launch is checked as if every scheduler had as many of the block's warps as the one with the most.
-    if registers > limits.thread_registers or per_warp * _round_up(warps, limits.schedulers) > limits.registers:
+    if registers > limits.thread_registers:
         return 0
+    per_warp = _round_up(max(registers, 1) * WARP, limits.register_unit)
     # Each scheduler's warps live in its own part of the registers.
     return limits.registers // limits.schedulers // per_warp * limits.schedulers // warps
 
 
 def _blocks_by_shared(shared: int, limits: Limits) -> int:
-    if shared > limits.block_shared_bytes:
-        return 0
     return limits.shared_bytes // _round_up(shared + limits.reserved_bytes, limits.shared_unit)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -93,11 +94,13 @@ def test_sgemm_keeps_all_in_registers(cache: Cache, arch: str) -> None:
 @needs_nvrtc
 @pytest.mark.parametrize("arch", TARGETS)
 def test_spills_are_seen(cache: Cache, arch: str) -> None:
-    spill = compile_cubin(SPILL, "spill", arch, cache=cache).kernels["spill"]
+    cubin = compile_cubin(SPILL, "spill", arch, cache=cache)
+    spill = cubin.kernels["spill"]
     assert spill.registers == 32  # what the launch bounds leave
     assert (spill.shared_bytes, spill.barriers) == (4096, 1)
     # Of 64 values at least half have no register: 4 bytes of each are stored, and loaded again.
     assert min(spill.spill_stores, spill.spill_loads, spill.stack_bytes) >= 32 * 4
+    assert f" {spill.spill_stores} bytes spill stores, {spill.spill_loads} bytes spill loads" in cubin.log
 
 
 @needs_nvrtc
@@ -132,10 +135,13 @@ def test_ptx_has_the_lines_of_its_source(cache: Cache, arch: str) -> None:
 def test_ptx_is_the_same_in_every_folder(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compilations: list[str]
 ) -> None:
-    here = compile_ptx(SAXPY, "saxpy", "sm_80", cache=cache)
+    source = '#include "scale.cuh"\n' + SAXPY.replace("a * x[i]", "scale(a, x[i])")
+    headers = {"scale.cuh": "__device__ inline float scale(float a, float x)\n{\n    return a * x + 1.0f;\n}\n"}
+    here = compile_ptx(source, "saxpy", "sm_80", headers=headers, cache=cache)
+    assert re.findall(r"\.file\t\d (.*)", here) == ['"saxpy.cu"', '"scale.cuh"']
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert compile_ptx(SAXPY, "saxpy", "sm_80", cache=Cache(tmp_path / "another")) == here
+    assert compile_ptx(source, "saxpy", "sm_80", headers=headers, cache=Cache(tmp_path / "é'b c")) == here
     assert len(compilations) == 2
 
 

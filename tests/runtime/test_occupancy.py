@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+from pathlib import Path
 
 import pytest
+from cuda_sources import SAXPY
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from convc.errors import ToolchainError
 from convc.runtime.archs import ARCHS, check_arch, limits_of
+from convc.runtime.cache import Cache
 from convc.runtime.cubin import Resources
 from convc.runtime.nvidia import find_files
+from convc.runtime.nvrtc import compile_cubin
+from convc.runtime.nvrtc_library import find_library_file
 from convc.runtime.occupancy import Limiter, Occupancy, occupancy
 from convc.runtime.toolchain import find_compiler
 
@@ -87,7 +92,29 @@ def test_architectures() -> None:
     )
     assert not {"sm_75", "sm_80a", "sm_90f", "compute_80"} & set(ARCHS)
     assert limits_of("sm_90a") == limits_of("sm_90")
+    assert [limits_of(a).block_shared_bytes // 1024 for a in ("sm_80", "sm_86", "sm_90", "sm_120")] == [
+        163,
+        99,
+        227,
+        99,
+    ]
     assert all(check_arch(name) == name for name in ARCHS)
+
+
+@pytest.mark.skipif(find_library_file() is None, reason="NVRTC is not installed: run `pip install 'convc[emit]'`")
+@pytest.mark.parametrize("arch", [arch for arch in ARCHS if arch[-1].isdigit()])
+def test_warps_and_blocks_are_those_that_the_assembler_allows(tmp_path: Path, arch: str) -> None:
+    """It warns of launch bounds that ask for more than an SM holds."""
+
+    def accepted(threads: int, blocks: int) -> bool:
+        source = SAXPY.replace("void", f"void __launch_bounds__({threads}, {blocks})")
+        return "out of range" not in compile_cubin(source, "saxpy", arch, cache=Cache(tmp_path / "cache")).log
+
+    limits = limits_of(arch)
+    assert accepted(32, limits.blocks)
+    assert not accepted(32, limits.blocks + 1)
+    assert accepted(limits.warps * 8, 4)
+    assert not accepted(limits.warps * 8 + 32, 4)
 
 
 ORACLE = """
