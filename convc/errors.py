@@ -21,3 +21,7 @@ class ToolchainError(ConvcError):
 
 class RunError(ConvcError):
     """A call of a compiled program with arrays that do not fit it."""
+
+
+class EmulatorError(ConvcError):
+    """PTX that the emulator does not know, or a launch whose arguments do not fit the kernel."""

@@ -19,6 +19,7 @@ LEVELS = (
     ("passes",),
     ("codegen",),
     ("runtime",),
+    ("emulator",),
     ("nn", "optim", "models", "frontends", "data"),
     ("compiler",),
     ("convc",),  # the package itself: its public names
