@@ -317,6 +317,11 @@ def lower_move(lowering: Lowering, at: Instruction) -> None:
     """Copies a value, the address of a variable, or the parts of a register."""
     kind = at.opcode.split(".")[-1]
     d, a = at.operands
+    if kind == "pred" and a.lstrip("-").isdecimal():
+        zero = lowering.frame.constant(0, 4)
+        holds = _COMPARISONS["ne" if int(a) == 0 else "eq"]
+        lowering.emit(at, "setp_u32", lowering.written_predicate(d, at), -1, zero, zero, holds)
+        return
     if kind == "pred":
         lowering.emit(at, "logic_pred", lowering.written_predicate(d, at), lowering.predicate(a, at))
         return

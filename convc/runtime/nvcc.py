@@ -60,7 +60,7 @@ def _build(source: str, name: str, arch: str, kind: str, flags: tuple[str, ...],
         return cache.root / key
     files: dict[str, bytes | Path] = {f"{name}.cu": source.encode()}
     with cache.scratch(files) as folder:
-        command = [nvcc, *FLAGS, *flags, f"-arch={arch}", "-o", f"{name}.{kind}", f"{name}.cu"]
+        command = [str(nvcc), *FLAGS, *flags, f"-arch={arch}", "-o", f"{name}.{kind}", f"{name}.cu"]
         result = subprocess.run(
             command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
         )

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 
 import convc
 from convc.codegen.cuda.emit import CudaSource, emit_cuda
 from convc.compiler import Mode, model_graph, trace_of
 from convc.ir.core import Graph
-from convc.ir.kernels import Gemm
+from convc.ir.kernels import Gemm, Loops, TeamSchedule
 from convc.ir.text import parse_graph
 from convc.optim import SGD
 from convc.passes.block_tile import TILES
 from convc.passes.pipeline import pipeline, run
-from convc.passes.plan_memory import plan_memory
 from convc.passes.target import CUDA
+from convc.runtime.emulator import EmulatorExecutable
+from convc.runtime.program import Program
+from convc.runtime.store import ParameterStore
 
 
 def lenet(rows: int, mode: Mode = "train") -> CudaSource:
@@ -24,14 +28,34 @@ def lenet(rows: int, mode: Mode = "train") -> CudaSource:
 
 
 def every_tile(rows: int = 5) -> Graph:
-    """One strided, padded convolution for each shipped tile, all on the same input; no extent divides a tile."""
+    """As many strided, padded convolutions as there are tiles, on one input; no extent divides a tile."""
     w, y = "f32[21,3,3,2]", f"f32[n<={rows},21,4,5]"
     head = ", ".join([f"%x: f32[n<={rows},3,7,6]", *(f"%w{i}: {w}" for i in range(len(TILES)))])
     lines = [f"%y{i}: {y} = conv2d(%x, %w{i}) {{stride=[2, 1], padding=[1, 0]}}" for i in range(len(TILES))]
     returned = ", ".join(f"%y{i}" for i in range(len(TILES)))
-    graph = parse_graph("\n".join([f"graph @tiles({head}) {{", *lines, f"return {returned} }}"]))
-    planned = run(graph, pipeline(train=False), CUDA).stages[-1][1]
-    gemms = [n for n in planned.nodes if isinstance(n.op, Gemm)]
-    assert len(gemms) == len(TILES)
-    tiled = {n: replace(n, op=replace(n.op, schedules=(t,))) for n, t in zip(gemms, TILES)}
-    return plan_memory(planned.with_nodes(tiled.get(n, n) for n in planned.nodes), target=CUDA)
+    return parse_graph("\n".join([f"graph @tiles({head}) {{", *lines, f"return {returned} }}"]))
+
+
+def with_tiles(graph: Graph) -> Graph:
+    """A planned graph whose GEMMs take the shipped tiles in turn."""
+    gemms = [n for n in graph.nodes if isinstance(n.op, Gemm)]
+    tiles = dict(zip(gemms, cycle(TILES)))
+    return graph.with_nodes(
+        replace(n, op=replace(n.op, schedules=(tiles[n],) * len(n.op.phases))) if isinstance(n.op, Gemm) else n
+        for n in graph.nodes
+    )
+
+
+def with_team(graph: Graph, schedule: TeamSchedule) -> Graph:
+    """A planned graph whose loop nests all have one schedule."""
+    return graph.with_nodes(
+        replace(n, op=replace(n.op, schedule=schedule)) if isinstance(n.op, Loops) else n for n in graph.nodes
+    )
+
+
+def emulated(graph: Graph, change: Callable[[Graph], Graph] = lambda g: g) -> Program:
+    """The graph's program on the emulator; `change` has the last word on its planned kernels."""
+    trace = run(graph, pipeline(train=False), CUDA)
+    changed = change(trace.stages[-1][1])
+    trace.stages.append(("changed", changed))
+    return Program(trace, EmulatorExecutable(changed), ParameterStore())

@@ -51,7 +51,8 @@ class Dim:
 
     @property
     def flat(self) -> Axis:
-        return Axis(self.name, max(self.extent, 1))
+        """The variable. It counts to two at least: past the end of a partial tile it is not 0, even for one point."""
+        return Axis(self.name, max(self.extent, 2))
 
     def named(self) -> dict[Axis, IndexLike]:
         """Each axis as a variable of its own."""
@@ -63,7 +64,7 @@ class Dim:
         stride = 1
         for a in reversed(self.axes):
             values[a] = Index.of(self.flat) // stride % int(a.extent) if a.extent > 1 else Index()
-            stride *= int(a.extent)
+            stride *= max(int(a.extent), 1)
         return values
 
     def lets(self, used: Iterable[str]) -> tuple[tuple[str, Index], ...]:
