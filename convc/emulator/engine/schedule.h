@@ -70,7 +70,7 @@ static void arrive(Run *run, Warp *w, const Op *i, uint32_t m, int pc) {
 /* Nothing runs: the block is done, or it waits for what will not come. */
 static int unblock(Run *run) {
   int64_t waiting = 0, gone = 0;
-  int id = -1, same = 1;
+  int id = -1, same = 1, lanes_wait = 0;
   uint64_t left = 0;
   for (int k = 0; k < run->n_warps; k++) {
     Warp *w = &run->warps[k];
@@ -79,7 +79,7 @@ static int unblock(Run *run) {
     EACH_IN(w->there & ~w->live) if (!left) left = record(run, w, w->pc[l], l);
     EACH_IN(w->at_sync) {
       report(run, WARP_SYNC, w->pc[l], k * LANES + (int)l, 0, NOWHERE, 0, 0);
-      same = 0;
+      same = 0, lanes_wait = 1;
     }
     EACH_IN(w->at_barrier) {
       if (id >= 0 && w->barrier[l] != id) same = 0;
@@ -97,7 +97,7 @@ static int unblock(Run *run) {
     release(run, id);
     return 1;
   }
-  for (int k = 0; k < run->n_warps; k++)
+  for (int k = 0; k < run->n_warps && !lanes_wait; k++)
     EACH_IN(run->warps[k].at_barrier)
       report(run, DEADLOCK, run->warps[k].pc[l], k * LANES + (int)l, left, NOWHERE, 0, 0);
   fail_block(run);
