@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from convc.emulator import Buffer, Module, Result, Struct
-from convc.errors import EmulatorError
+from convc.emulator import Buffer, Module, Result
 
 Ptx = Callable[..., str]
 
@@ -49,7 +48,7 @@ CASES = [
         __shared__ float s[64];
         s[threadIdx.x] = x[threadIdx.x];
         __syncthreads();
-        float v = s[threadIdx.x & 31]; // THERE
+        float v = s[threadIdx.x | 32]; // THERE
         __syncthreads(); // second
         s[threadIdx.x] = 2 * v; // HERE
         __syncthreads();

@@ -108,6 +108,16 @@ def wrap(x: np.ndarray, bits: int) -> np.ndarray:
     return np.array([int(v) & ((1 << bits) - 1) for v in x], np.uint64)
 
 
+def funnel(low: int, high: int, by: int, direction: str) -> int:
+    both = high << 32 | low
+    return both << by >> 32 if direction == "l" else both >> by
+
+
+def byte_of(word: int, selector: int) -> int:
+    byte = word >> 8 * (selector & 7) & 255
+    return 255 * (byte >> 7) if selector & 8 else byte
+
+
 INTEGERS = [
     *((f"{op}.{t}", f, (t, t), t) for t in ("u32", "s32", "u64", "s64", "u16", "s16") for op, f in (
         ("add", lambda a, b: a + b), ("sub", lambda a, b: a - b), ("mul.lo", lambda a, b: a * b),
@@ -132,8 +142,7 @@ INTEGERS = [
       for b in (16, 32, 64)),
     *((f"shr.{t}", per_lane(lambda a, n: a >> min(n, 64)), (t, "u32"), t)
       for t in ("u16", "s16", "u32", "s32", "u64", "s64")),
-    *((f"shf.{d}.{m}.b32", per_lane(lambda a, b, c, d=d, m=m: (
-        (lambda n: ((b << 32 | a) << n >> 32) if d == "l" else (b << 32 | a) >> n)(c % 32 if m == "wrap" else min(c, 32)))),
+    *((f"shf.{d}.{m}.b32", per_lane(lambda a, b, c, d=d, m=m: funnel(a, b, c % 32 if m == "wrap" else min(c, 32), d)),
        ("u32",) * 3, "u32") for d in "lr" for m in ("wrap", "clamp")),
     *((f"popc.b{b}", per_lane(lambda a: a.bit_count()), (f"u{b}",), "u32") for b in (32, 64)),
     *((f"clz.b{b}", per_lane(lambda a, b=b: b - a.bit_length()), (f"u{b}",), "u32") for b in (32, 64)),
@@ -142,9 +151,8 @@ INTEGERS = [
     *((f"bfind.s{b}", per_lane(lambda a: (a if a >= 0 else ~a).bit_length() - 1), (f"s{b}",), "u32") for b in (32, 64)),
     ("bfind.shiftamt.u32", per_lane(lambda a: 32 - a.bit_length() if a else -1), ("u32",), "u32"),
     ("lop3.b32", lambda a, b, c: (a & b) ^ ~c, ("u32",) * 3, "u32"),
-    ("prmt.b32", per_lane(lambda a, b, c: sum(
-        (lambda byte, n: ((255 * (byte >> 7)) if n & 8 else byte))((b << 32 | a) >> 8 * (c >> 4 * k & 7) & 255, c >> 4 * k & 15)
-        << 8 * k for k in range(4))), ("u32",) * 3, "u32"),
+    ("prmt.b32", per_lane(lambda a, b, c: sum(byte_of(b << 32 | a, c >> 4 * k) << 8 * k for k in range(4))),
+     ("u32",) * 3, "u32"),
     *((f"mul24.lo.{t}", per_lane(lambda a, b, f=f: f(a) * f(b)), (t, t), t) for t, f in (
         ("u32", lambda x: x & 0xFFFFFF), ("s32", lambda x: (x + (1 << 23) & 0xFFFFFF) - (1 << 23)))),
 ]  # fmt: skip
@@ -237,7 +245,7 @@ FLOATS = [
     ("min.NaN.f32", np.minimum, ("f32", "f32"), "f32"),
     ("max.NaN.f32", np.maximum, ("f32", "f32"), "f32"),
     ("add.ftz.f32", lambda a, b: flush(flush(a) + flush(b)), ("f32", "f32"), "f32"),
-    ("mul.sat.f32", lambda a, b: np.where(np.isnan(a * b), 0, np.clip(a * b, 0, 1)) + np.float32(0), ("f32", "f32"), "f32"),
+    ("mul.sat.f32", lambda a, b: np.where(a * b > 0, np.minimum(a * b, 1), 0), ("f32", "f32"), "f32"),
 ]  # fmt: skip
 
 
