@@ -48,7 +48,7 @@ class Frame:
     def __init__(self, module: ModuleText, kernel: Kernel) -> None:
         self.kernel = kernel
         self.units = _SPECIAL_UNITS
-        self.predicates = 1  # 0 is the carry
+        self.predicates = 2  # 0 is the carry, 1 always holds
         self.constants: dict[tuple[int, int], int] = {}
         self._registers: dict[tuple[tuple[int, ...], str], Register] = {}
         self._numbers: dict[tuple[tuple[int, ...], str], int] = {}

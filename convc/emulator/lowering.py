@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from importlib import resources
 
+from convc.emulator.flow import blocks_in_order, falls_through
 from convc.emulator.frame import Frame
 from convc.emulator.ptx import SIZES, Instruction, Kernel, ModuleText
 from convc.errors import EmulatorError
@@ -54,40 +55,44 @@ class Lowering:
         self.ops: list[list[int]] = []
         self.sources: list[Instruction] = []
         self.smallest_access = 16
-        self._starts: list[int] = []
-        self._branches: list[tuple[int, str, Instruction]] = []
+        self._branches: list[tuple[int, int]] = []  # (operation, number of the instruction that it leads to)
         self._guard = 0
 
     def lower(self) -> None:
         """Fills `ops` and `sources`. Raises EmulatorError on an instruction that the emulator lacks."""
-        for instruction in self.kernel.instructions:
-            self._starts.append(len(self.ops))
-            self._guard = self.predicate(instruction.guard, instruction) if instruction.guard else 0
-            rule = RULES.get(instruction.opcode.split(".")[0])
-            if rule is None:
-                raise self.unknown(instruction)
-            try:
-                rule(self, instruction)
-            except (IndexError, ValueError, KeyError):
-                raise self.unknown(instruction) from None
-        self._starts.append(len(self.ops))
+        instructions = self.kernel.instructions
+        starts = [0] * (len(instructions) + 1)
+        blocks = blocks_in_order(self.kernel)
+        for block, following in zip(blocks, [*blocks[1:], range(len(instructions), len(instructions))]):
+            for number in block:
+                starts[number] = len(self.ops)
+                self._lower(instructions[number])
+            if falls_through(instructions[block[-1]]) and following.start != block.stop:
+                self._guard = 0
+                self._branches.append((len(self.ops), block.stop))
+                self.emit(instructions[block[-1]], "bra")
+        starts[-1] = len(self.ops)
         self._guard = 0
-        if self.kernel.instructions:
-            self.emit(self.kernel.instructions[-1], "exit")
-        for op, label, at in self._branches:
-            self.ops[op][4] = self._starts[self._find(label, at)]
+        if instructions:
+            self.emit(instructions[-1], "exit")
+        for op, number in self._branches:
+            self.ops[op][4] = starts[number]
+
+    def _lower(self, instruction: Instruction) -> None:
+        self._guard = self.predicate(instruction.guard, instruction) if instruction.guard else 0
+        rule = RULES.get(instruction.opcode.split(".")[0])
+        if rule is None:
+            raise self.unknown(instruction)
+        try:
+            rule(self, instruction)
+        except (IndexError, ValueError, KeyError):
+            raise self.unknown(instruction) from None
 
     def unknown(self, at: Instruction) -> EmulatorError:
         """The error on an instruction that the emulator lacks."""
         return EmulatorError(
             f"the emulator does not know the instruction {at}: write the kernel without it, or add it to convc/emulator"
         )
-
-    def _find(self, label: str, at: Instruction) -> int:
-        for depth in range(len(at.scope), 0, -1):
-            if (at.scope[:depth], label) in self.kernel.labels:
-                return self.kernel.labels[at.scope[:depth], label]
-        raise EmulatorError(f"no label is called {label} in {at}")
 
     def emit(self, at: Instruction, name: str, *arguments: int, flags: int = 0, counted: bool = False) -> None:
         """Appends an operation, under the guard of the instruction. Raises EmulatorError where the engine lacks it."""
@@ -99,13 +104,18 @@ class Lowering:
 
     def branch(self, at: Instruction, name: str, label: str, guarded: bool = True) -> None:
         """Appends an operation whose first argument is the place of a label."""
+        number = self.kernel.find_label(label, at)
+        if number is None:
+            raise EmulatorError(f"no label is called {label} in {at}")
         guard, self._guard = self._guard, self._guard if guarded else 0
-        self._branches.append((len(self.ops), label, at))
+        self._branches.append((len(self.ops), number))
         self.emit(at, name)
         self._guard = guard
 
     def predicate(self, text: str, at: Instruction) -> int:
         """A predicate to read: its number + 1, negative where `!` negates it."""
+        if text.lstrip("-").isdigit():
+            return 2 if int(text) else -2
         negated = text.startswith("!")
         number = self.frame.predicate(text.lstrip("!"), at) + 1
         return -number if negated else number

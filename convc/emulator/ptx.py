@@ -95,6 +95,11 @@ class Kernel:
     registers: dict[tuple[tuple[int, ...], str], str] = field(default_factory=dict)
     ranges: dict[str, tuple[str, int]] = field(default_factory=dict)
 
+    def find_label(self, name: str, at: Instruction) -> int | None:
+        """The number of the instruction at a label, as the scope of `at` sees it."""
+        scopes = [at.scope[:depth] for depth in range(len(at.scope), 0, -1)]
+        return next((self.labels[scope, name] for scope in scopes if (scope, name) in self.labels), None)
+
 
 @dataclass
 class ModuleText:

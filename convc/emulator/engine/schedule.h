@@ -70,7 +70,7 @@ static void arrive(Run *run, Warp *w, const Op *i, uint32_t m, int pc) {
 /* Nothing runs: the block is done, or it waits for what will not come. */
 static int unblock(Run *run) {
   int64_t waiting = 0, gone = 0;
-  int id = -1, same = 1;
+  int id = -1, same = 1, lanes_wait = 0;
   uint64_t left = 0;
   for (int k = 0; k < run->n_warps; k++) {
     Warp *w = &run->warps[k];
@@ -79,7 +79,7 @@ static int unblock(Run *run) {
     EACH_IN(w->there & ~w->live) if (!left) left = record(run, w, w->pc[l], l);
     EACH_IN(w->at_sync) {
       report(run, WARP_SYNC, w->pc[l], k * LANES + (int)l, 0, NOWHERE, 0, 0);
-      same = 0;
+      same = 0, lanes_wait = 1;
     }
     EACH_IN(w->at_barrier) {
       if (id >= 0 && w->barrier[l] != id) same = 0;
@@ -97,7 +97,7 @@ static int unblock(Run *run) {
     release(run, id);
     return 1;
   }
-  for (int k = 0; k < run->n_warps; k++)
+  for (int k = 0; k < run->n_warps && !lanes_wait; k++)
     EACH_IN(run->warps[k].at_barrier)
       report(run, DEADLOCK, run->warps[k].pc[l], k * LANES + (int)l, left, NOWHERE, 0, 0);
   fail_block(run);
@@ -109,10 +109,10 @@ static int unblock(Run *run) {
 /* Do all lanes that the instruction names take part? `m`, those that came, grows by those that waited for them. */
 static int meet(Run *run, Warp *w, const Op *i, uint32_t *m, int pc) {
   const int members_at = i->op == OP_warp_sync ? 0 : 6;
-  if (i->op == OP_activemask) return 1;
-  const uint32_t *members = reg(w, i->a[members_at]);
-  const uint32_t lane = (uint32_t)__builtin_ctz(*m), named = members[lane];
-  EACH_IN(*m) if (members[l] != named || !(named >> l & 1)) wrong_lanes(run, w, i, l);
+  const int all = i->op == OP_mma || i->op == OP_ldmatrix; /* aligned: the whole warp */
+  const uint32_t *members = reg(w, all ? 0 : i->a[members_at]);
+  const uint32_t lane = (uint32_t)__builtin_ctz(*m), named = all ? FULL : members[lane];
+  EACH_IN(all ? 0 : *m) if (members[l] != named || !(named >> l & 1)) wrong_lanes(run, w, i, l);
   uint32_t waited = 0;
   EACH_IN(w->at_sync)
     if (w->awaited[l] == named && (w->pc[l] == pc || (i->op == OP_warp_sync && run->launch->code[w->pc[l]].op == i->op)))
@@ -232,13 +232,13 @@ regroup:
       case OP_copy_async: copy_async(run, w, i, m); break;
       case OP_commit_group: EACH_IN(m) w->groups[l]++; break;
       case OP_wait_group: wait_group(run, w, i, m); break;
-      case OP_ldmatrix: ldmatrix(run, w, i, m); break;
-      case OP_mma: mma(run, w, i, m); break;
       case OP_activemask: put32(reg(w, i->a[0]), (u32v){} + m, m); break;
       case OP_shfl:
       case OP_vote:
       case OP_match:
       case OP_redux:
+      case OP_ldmatrix:
+      case OP_mma:
       case OP_warp_sync: {
         const uint32_t came = m;
         if (!meet(run, w, i, &m, pc)) {
@@ -250,6 +250,8 @@ regroup:
         if (i->op == OP_vote) vote(w, i, m);
         if (i->op == OP_match) match(w, i, m);
         if (i->op == OP_redux) reduce(w, i, m);
+        if (i->op == OP_ldmatrix) ldmatrix(run, w, i, m);
+        if (i->op == OP_mma) mma(run, w, i, m);
         if (w->runs & ~group) { /* those that waited elsewhere run again */
           EACH_IN(group) w->pc[l] = pc + 1;
           goto regroup;
@@ -259,7 +261,7 @@ regroup:
       case OP_barrier:
         EACH_IN(group) w->pc[l] = pc + 1;
         arrive(run, w, i, m, pc);
-        goto regroup;
+        goto done; /* the warps then go on in their order */
       case OP_brx: { /* a: register 0; the table follows in ops of kind nop: a[0] is the place */
         const uint32_t *choice = reg(w, i->a[0]);
         EACH_IN(group) w->pc[l] = pc + 1 + i->a[1];
@@ -321,6 +323,7 @@ static void set_up_warp(const Run *run, Warp *w) {
   fill(w, DYNAMIC_BYTES, (uint32_t)launch->dynamic_bytes);
   fill(w, TOTAL_BYTES, (uint32_t)launch->shared_bytes);
   fill(w, ZERO, 0), fill(w, ZERO + 1, 0);
+  w->predicates[1] = FULL;
   for (int k = 0; k < launch->n_constants; k++) {
     const Constant *c = &launch->constants[k];
     EACH_LANE put_lane(reg(w, c->unit), c->width, (uint32_t)l, c->value);
