@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from convc.errors import IRError, RunError
@@ -42,20 +42,21 @@ def compile(
     Modes: `infer` returns the model's output; `eval` takes labels (or targets) too and returns the loss and,
     for cross-entropy, the number of right answers; `train` returns the loss and updates the parameters. A
     model's parameters get their first values from `seed` on its first compilation, and all its programs
-    share them. A graph needs no shape. Raises IRError on a model or shape that does not fit together.
+    share them; dropout draws from `seed` too. A graph needs no shape. Raises IRError on a model or shape that does not fit together.
     """
     resolve_target(target)
     if mode not in MODES:
         raise RunError(f"unknown mode '{mode}'; known are {', '.join(MODES)}")
     optimizer = optimizer or SGD(momentum=0.9)
     if isinstance(model, Graph):
-        return _finish(trace_of(model, mode, optimizer, cpu.target()), ParameterStore(), mode, optimizer, cache)
+        trace = trace_of(model, mode, optimizer, cpu.target())
+        return _finish(trace, ParameterStore(), numbers(mode, optimizer, seed), cache)
     if input_shape is None:
         raise RunError("a model needs input_shape=(N, C, H, W); only a graph carries its shapes")
     g, graph = model_graph(model, input_shape, mode, loss)
     trace = trace_of(graph, mode, optimizer, cpu.target())
     model.initialise(g, seed)
-    return _finish(trace, model.store, mode, optimizer, cache)
+    return _finish(trace, model.store, numbers(mode, optimizer, seed), cache)
 
 
 def resolve_target(name: str) -> str:
@@ -69,7 +70,7 @@ def model_graph(model: Module, input_shape: Sequence[int], mode: Mode, loss: str
     """The model's graph with the outputs of `mode`, before any pass."""
     if not input_shape or any(int(e) < 1 for e in input_shape):
         raise IRError(f"input_shape must be numbers of at least 1, not {list(input_shape)}")
-    g, y = model.forward_graph(input_shape)
+    g, y = model.forward_graph(input_shape, training=mode == "train")
     if mode == "infer":
         return g, g.graph(y)
     if loss not in LOSSES:
@@ -92,6 +93,10 @@ def trace_of(graph: Graph, mode: Mode, optimizer: Optimizer, target: Target) -> 
     return pipeline.run(graph, pipeline.pipeline(mode == "train", optimizer.rule), target)
 
 
-def _finish(trace: Trace, store: ParameterStore, mode: Mode, optimizer: Optimizer, cache: Cache | None) -> Program:
-    executable = cpu.CpuExecutable(trace.stages[-1][1], cache)
-    return Program(trace, executable, store, optimizer.scalars if mode == "train" else None)
+def numbers(mode: Mode, optimizer: Optimizer, seed: int) -> dict[str, float]:
+    """The run-time numbers that a program knows by itself; a call may give any of them anew."""
+    return {"seed": seed} | (optimizer.scalars if mode == "train" else {})
+
+
+def _finish(trace: Trace, store: ParameterStore, known: Mapping[str, float], cache: Cache | None) -> Program:
+    return Program(trace, cpu.CpuExecutable(trace.stages[-1][1], cache), store, known)

@@ -1,18 +1,11 @@
-"""Defining a model: layers in sequence, each knowing its parameters and how it becomes graph nodes.
-
-    net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1176, 10))
-
-A module is built into a graph once a shape is known. Its parameters live in `module.store`, which every
-program compiled from it shares.
-"""
+"""What a model is made of: modules that know their parameters, and what they write their graph to."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import cached_property
-from math import sqrt
 
 import numpy as np
 
@@ -22,27 +15,22 @@ from convc.ir.core import Builder, Graph, Op, Role, Value
 from convc.ir.types import Rows, TensorType, f32
 from convc.runtime.store import ParameterStore
 
-Pair = int | tuple[int, ...]
-
-
-def pair(value: Pair) -> tuple[int, int]:
-    """3 -> (3, 3); (3, 5) stays."""
-    if isinstance(value, int):
-        return (value, value)
-    if len(value) != 2:
-        raise IRError(f"expected one number or two, not {list(value)}")
-    return (value[0], value[1])
-
 
 class GraphBuilder:
-    """What a module's `build` writes to: nodes through `op`, parameters through `parameter`."""
+    """What a module's `build` writes to: nodes through `op`, parameters through `parameter`.
 
-    def __init__(self, name: str) -> None:
+    `training`: the graph is for a train step, and holds what only training has, such as dropout.
+    """
+
+    def __init__(self, name: str, training: bool = False) -> None:
         self.name = name
+        self.training = training
         self.builder = Builder()
         self.inputs: list[Value] = []
         self.roles: dict[str, Role] = {}
         self.initial: dict[str, float] = {}
+        self.sites = 0
+        """How many layers draw random numbers so far: each has a stream of its own."""
 
     def input(self, name: str, t: TensorType, role: Role = "data") -> Value:
         v = Value(self.builder.fresh(name), t)
@@ -56,11 +44,23 @@ class GraphBuilder:
         self.initial[v.name] = bound
         return v
 
+    def scalar(self, name: str, dtype: str = "f32") -> Value:
+        """The run-time number of that name, one for the whole graph."""
+        known = (v for v in self.inputs if self.roles[v.name] == "scalar" and v.name == name)
+        return next(known, None) or self.input(name, TensorType(dtype, ()), "scalar")
+
     def op(self, op: Op, *inputs: Value, name: str = "") -> Value:
-        try:
+        with self.placed_errors():
             return self.builder(op, *inputs, name=name)
+
+    @contextmanager
+    def placed_errors(self) -> Iterator[None]:
+        """An IRError raised inside names the layer, once."""
+        try:
+            yield
         except IRError as error:
-            raise IRError(f"{self.builder.path or self.name}: {error}") from None
+            place = f"{self.builder.path or self.name}: "
+            raise error if str(error).startswith(place) else IRError(f"{place}{error}") from None
 
     def graph(self, *outputs: Value) -> Graph:
         roles = {k: r for k, r in self.roles.items() if r != "data"}
@@ -86,9 +86,9 @@ class Module:
         """Add this module's nodes for input x; returns its output."""
         raise IRError(f"{type(self).__name__} defines no build(g, x)")
 
-    def forward_graph(self, input_shape: Sequence[int]) -> tuple[GraphBuilder, Value]:
+    def forward_graph(self, input_shape: Sequence[int], training: bool = False) -> tuple[GraphBuilder, Value]:
         """The model on `input_shape` (N, C, H, W) or (N, features), N being the batch capacity."""
-        g = GraphBuilder(self.name or type(self).__name__.lower())
+        g = GraphBuilder(self.name or type(self).__name__.lower(), training)
         rows, *rest = input_shape
         x = g.input("x", f32(Rows(rows), *rest))
         return g, self.build(g, x)
@@ -132,102 +132,10 @@ class Sequential(Module):
         outer = g.builder.path
         for name, layer in self.layers:
             g.builder.path = f"{outer}.{name}" if outer else name
-            x = layer.build(g, x)
+            with g.placed_errors():
+                x = layer.build(g, x)
         g.builder.path = outer
         return x
-
-
-@dataclass
-class Conv2d(Module):
-    """2-d convolution with bias: x NCHW, weights KCRS. Padding: one number, two, or (top, left, bottom, right)."""
-
-    in_channels: int
-    out_channels: int
-    kernel_size: Pair
-    stride: Pair = 1
-    padding: Pair = 0
-    dilation: Pair = 1
-    groups: int = 1
-    bias: bool = True
-
-    def build(self, g: GraphBuilder, x: Value) -> Value:
-        r, s = pair(self.kernel_size)
-        c = self.in_channels // self.groups
-        bound = 1 / sqrt(max(c * r * s, 1))
-        padding = self.padding if isinstance(self.padding, tuple) and len(self.padding) == 4 else pair(self.padding)
-        op = ops.conv.Conv2d(pair(self.stride), padding, pair(self.dilation), self.groups)
-        y = g.op(op, x, g.parameter("weight", (self.out_channels, c, r, s), bound))
-        return g.op(ops.pointwise.BiasAdd(), y, g.parameter("bias", (self.out_channels,), bound)) if self.bias else y
-
-
-@dataclass
-class Linear(Module):
-    """y = x w^T + b: x [N, C], weights [K, C]."""
-
-    in_features: int
-    out_features: int
-    bias: bool = True
-
-    def build(self, g: GraphBuilder, x: Value) -> Value:
-        bound = 1 / sqrt(max(self.in_features, 1))
-        y = g.op(ops.contract.Linear(), x, g.parameter("weight", (self.out_features, self.in_features), bound))
-        return g.op(ops.pointwise.BiasAdd(), y, g.parameter("bias", (self.out_features,), bound)) if self.bias else y
-
-
-@dataclass
-class MaxPool2d(Module):
-    kernel_size: Pair
-    stride: Pair | None = None
-    padding: Pair = 0
-
-    def build(self, g: GraphBuilder, x: Value) -> Value:
-        stride = () if self.stride is None else pair(self.stride)
-        return g.op(ops.pool.MaxPool(pair(self.kernel_size), stride, pair(self.padding)), x)
-
-
-@dataclass
-class AvgPool2d(Module):
-    kernel_size: Pair
-    stride: Pair | None = None
-    padding: Pair = 0
-    count_include_pad: bool = True
-
-    def build(self, g: GraphBuilder, x: Value) -> Value:
-        stride = () if self.stride is None else pair(self.stride)
-        op = ops.pool.AvgPool(pair(self.kernel_size), stride, pair(self.padding), self.count_include_pad)
-        return g.op(op, x)
-
-
-@dataclass
-class Flatten(Module):
-    def build(self, g: GraphBuilder, x: Value) -> Value:
-        return g.op(ops.shape.Flatten(), x)
-
-
-@dataclass
-class ReLU(Module):
-    def build(self, g: GraphBuilder, x: Value) -> Value:
-        return g.op(ops.pointwise.Relu(), x)
-
-
-@dataclass
-class Sigmoid(Module):
-    def build(self, g: GraphBuilder, x: Value) -> Value:
-        return g.op(ops.pointwise.Sigmoid(), x)
-
-
-@dataclass
-class Tanh(Module):
-    def build(self, g: GraphBuilder, x: Value) -> Value:
-        return g.op(ops.pointwise.Tanh(), x)
-
-
-@dataclass
-class Softmax(Module):
-    axis: int = 1
-
-    def build(self, g: GraphBuilder, x: Value) -> Value:
-        return g.op(ops.loss.Softmax(self.axis), x)
 
 
 class Residual(Module):

@@ -1,0 +1,206 @@
+"""The layers: each becomes graph nodes once the shape of its input is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+from convc.errors import IRError
+from convc.ir import ops
+from convc.ir.core import Value
+from convc.nn.module import GraphBuilder, Module
+
+Pair = int | tuple[int, ...]
+
+
+def pair(value: Pair) -> tuple[int, int]:
+    """3 -> (3, 3); (3, 5) stays."""
+    if isinstance(value, int):
+        return (value, value)
+    if len(value) != 2:
+        raise IRError(f"expected one number or two, not {list(value)}")
+    return (value[0], value[1])
+
+
+HE = sqrt(6)
+"""The gain with which ReLU layers keep the variance of what passes through them, forward or backward.
+
+Source: He, Zhang, Ren and Sun, Delving Deep into Rectifiers, 2015: a variance of 2 / fan-in, here uniform.
+"""
+
+
+@dataclass
+class Conv2d(Module):
+    """2-d convolution with bias: x NCHW, weights KCRS. Padding: one number, two, or (top, left, bottom, right).
+
+    First weights are uniform within +- gain / sqrt(fan-in), the bias within 1 / sqrt(fan-in).
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel_size: Pair
+    stride: Pair = 1
+    padding: Pair = 0
+    dilation: Pair = 1
+    groups: int = 1
+    bias: bool = True
+    gain: float = 1.0
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        r, s = pair(self.kernel_size)
+        c = self.in_channels // self.groups
+        bound = 1 / sqrt(max(c * r * s, 1))
+        padding = self.padding if isinstance(self.padding, tuple) and len(self.padding) == 4 else pair(self.padding)
+        op = ops.conv.Conv2d(pair(self.stride), padding, pair(self.dilation), self.groups)
+        y = g.op(op, x, g.parameter("weight", (self.out_channels, c, r, s), self.gain * bound))
+        return g.op(ops.pointwise.BiasAdd(), y, g.parameter("bias", (self.out_channels,), bound)) if self.bias else y
+
+
+@dataclass
+class Linear(Module):
+    """y = x w^T + b: x [N, C], weights [K, C]; first weights as for Conv2d."""
+
+    in_features: int
+    out_features: int
+    bias: bool = True
+    gain: float = 1.0
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        bound = 1 / sqrt(max(self.in_features, 1))
+        weight = g.parameter("weight", (self.out_features, self.in_features), self.gain * bound)
+        y = g.op(ops.contract.Linear(), x, weight)
+        return g.op(ops.pointwise.BiasAdd(), y, g.parameter("bias", (self.out_features,), bound)) if self.bias else y
+
+
+@dataclass
+class MaxPool2d(Module):
+    kernel_size: Pair
+    stride: Pair | None = None
+    padding: Pair = 0
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        stride = () if self.stride is None else pair(self.stride)
+        return g.op(ops.pool.MaxPool(pair(self.kernel_size), stride, pair(self.padding)), x)
+
+
+@dataclass
+class AvgPool2d(Module):
+    kernel_size: Pair
+    stride: Pair | None = None
+    padding: Pair = 0
+    count_include_pad: bool = True
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        stride = () if self.stride is None else pair(self.stride)
+        op = ops.pool.AvgPool(pair(self.kernel_size), stride, pair(self.padding), self.count_include_pad)
+        return g.op(op, x)
+
+
+@dataclass
+class AdaptiveAvgPool2d(Module):
+    """The mean over windows that share the image out among `output_size` (P, Q) results."""
+
+    output_size: Pair
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        return g.op(ops.adaptive_pool.AdaptiveAvgPool(pair(self.output_size)), x)
+
+
+@dataclass
+class AdaptiveMaxPool2d(Module):
+    """The greatest of windows that share the image out among `output_size` (P, Q) results."""
+
+    output_size: Pair
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        return g.op(ops.adaptive_pool.AdaptiveMaxPool(pair(self.output_size)), x)
+
+
+class GlobalAvgPool(AdaptiveAvgPool2d):
+    """The mean of each channel: [N, C, H, W] becomes [N, C, 1, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
+class GlobalMaxPool(AdaptiveMaxPool2d):
+    """The greatest of each channel: [N, C, H, W] becomes [N, C, 1, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
+@dataclass
+class LocalResponseNorm(Module):
+    """y = x * (k + alpha/size * sum of squares over `size` channels around)^-beta, with PyTorch's defaults.
+
+    AlexNet's paper does not divide alpha by the size: its numbers are size 5, alpha 5e-4, beta 0.75, k 2.
+    """
+
+    size: int
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        return g.op(ops.norm.Lrn(self.size, self.alpha, self.beta, self.k), x)
+
+
+@dataclass
+class Dropout(Module):
+    """In training an element is 0 with probability p, else it is divided by 1 - p; otherwise nothing happens.
+
+    The program takes two more run-time numbers, `seed` and `step`, which it knows by itself: the seed that it
+    was compiled with and the count of updates.
+    """
+
+    p: float = 0.5
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        op = ops.dropout.Dropout(self.p, g.sites)  # checks p in any mode
+        if not g.training or self.p == 0:
+            return x
+        g.sites += 1
+        return g.op(op, x, g.scalar("seed", "i32"), g.scalar("step", "i32"))
+
+
+@dataclass
+class Flatten(Module):
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        return g.op(ops.shape.Flatten(), x)
+
+
+@dataclass
+class ReLU(Module):
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        return g.op(ops.pointwise.Relu(), x)
+
+
+@dataclass
+class LeakyReLU(Module):
+    """y = x where x > 0, else slope * x; the slope is above 0."""
+
+    slope: float = 0.01
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        return g.op(ops.pointwise.LeakyRelu(self.slope), x)
+
+
+@dataclass
+class Sigmoid(Module):
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        return g.op(ops.pointwise.Sigmoid(), x)
+
+
+@dataclass
+class Tanh(Module):
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        return g.op(ops.pointwise.Tanh(), x)
+
+
+@dataclass
+class Softmax(Module):
+    axis: int = 1
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        return g.op(ops.loss.Softmax(self.axis), x)
