@@ -63,9 +63,12 @@ class KernelOp(Op):
                 )
         for e in (e for root in self.roots() for e in walk(root) if isinstance(e, Random)):
             for word in e.children():
-                whole = isinstance(word, Const) and word.value in range(2**24)
+                whole = isinstance(word, Const) and 0 <= word.value < 2**24 and word.value.is_integer()
                 if not whole and not (isinstance(word, Load) and inputs[word.operand] == TensorType("i32", ())):
-                    raise IRError(f"{self.label}: seed and step of random are i32[] operands or whole numbers")
+                    raise IRError(
+                        f"{self.label}: seed and step of random must be operands of type i32[], or whole numbers"
+                        " below 2^24"
+                    )
         return self.results
 
     def accesses(self) -> Iterator[tuple[bool, tuple[int, tuple[Index, ...]]]]:
