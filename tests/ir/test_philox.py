@@ -32,7 +32,7 @@ def test_arrays_are_one_by_one() -> None:
 
 
 def test_a_uniform_number_is_the_first_words_top_24_bits() -> None:
-    counter, key, result = KNOWN[2]
+    counter, key, _ = KNOWN[2]
     low, high, step, _ = words(counter)
     seed, stream = words(key)
     (first, *_) = philox4x32((low, high, step, 0), (seed, stream))

@@ -148,7 +148,11 @@ def regularisers(n: int) -> list[Case]:
         Case("dropout-none", Dropout(0.0), (logits, WORD, WORD)),
         Case("dropout-flat", Dropout(0.25), (f32(37), WORD, WORD)),
         Case("fused-linear-dropout", Fused(Linear(), dropped), (logits, weight, bias, WORD, WORD)),
-        Case("fused-conv-dropout", Fused(Conv2d(), (Step(Dropout(0.4), (4, 2, 3)),)), (f32(n, 2, 5, 7), filters, WORD, WORD)),
+        Case(
+            "fused-conv-dropout",
+            Fused(Conv2d(), (Step(Dropout(0.4), (4, 2, 3)),)),
+            (f32(n, 2, 5, 7), filters, WORD, WORD),
+        ),
         Case(
             "fused-dgrad-dropout",
             Fused(Conv2dDgrad(stride=(2, 1), result=f32(n, 2, 7, 6)), (Step(Dropout(0.6, 1), (4, 2, 3)),)),

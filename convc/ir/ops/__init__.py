@@ -15,4 +15,17 @@ from convc.ir.ops import (
     shape,
 )
 
-__all__ = ["adaptive_pool", "contract", "conv", "dropout", "fused", "loss", "norm", "optim", "pointwise", "pool", "reduce", "shape"]
+__all__ = [
+    "adaptive_pool",
+    "contract",
+    "conv",
+    "dropout",
+    "fused",
+    "loss",
+    "norm",
+    "optim",
+    "pointwise",
+    "pool",
+    "reduce",
+    "shape",
+]

@@ -20,7 +20,7 @@ from convc.ir.core import RESULT, Array, Builder, Node, Op, Value
 from convc.ir.index import Axis, Bound, Index
 from convc.ir.kernels import Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce
-from convc.ir.scalar import IndexValue, Local, Scalar, load, select, store
+from convc.ir.scalar import IndexValue, Load, Local, Scalar, load, select, store
 from convc.ir.types import TensorType
 
 MAX_PLANE = 2**24
@@ -112,6 +112,11 @@ class AdaptivePool(Op):
         return [((p, q), (slice(*rows[p]), slice(*columns[q]))) for p, q in places]
 
 
+def _load(operand: int, axes: Sequence[Axis], high: Share, wide: Share, fill: float = 0.0) -> Load:
+    """The element of the operand at the windows' tap; `fill` where a window has no such tap."""
+    return load(operand, *axes[:2], high.pixel, wide.pixel, guards=(high.guard, wide.guard), fill=fill)
+
+
 def _gather(axes: Sequence[Axis], high: Share, wide: Share, part: Scalar) -> LoopNest:
     """dx[n, c, h, w] = the sum of `part` over the outputs whose windows hold the pixel."""
     stages = (Reduce((high.tap, wide.tap), "sum", ("total",), (part,)), Map((), (store(0, axes, Local("total")),)))
@@ -138,7 +143,7 @@ class AdaptiveAvgPool(AdaptivePool, name="adaptive_avg_pool"):
 
     def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
         axes, high, wide = self.forward(inputs[0])
-        x = load(0, *axes[:2], high.pixel, wide.pixel, guards=(high.guard, wide.guard))
+        x = _load(0, axes, high, wide)
         mean = Local("total") / (high.size * wide.size)
         stages = (Reduce((high.tap, wide.tap), "sum", ("total",), (x,)), Map((), (store(0, axes, mean),)))
         return Loops(LoopNest(axes, stages), results=tuple(outputs))
@@ -169,7 +174,7 @@ class AdaptiveAvgPoolGrad(AdaptivePool, name="adaptive_avg_pool_grad"):
 
     def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
         axes, high, wide = self.backward(outputs[0])
-        dy = load(0, *axes[:2], high.pixel, wide.pixel, guards=(high.guard, wide.guard))
+        dy = _load(0, axes, high, wide)
         _, *forward = self.forward(outputs[0])
         sizes = [of.size.index.substitute({of.windows: back.pixel}) for of, back in zip(forward, (high, wide))]
         part = dy / (IndexValue(sizes[0]) * IndexValue(sizes[1]))
@@ -213,7 +218,7 @@ class AdaptiveMaxPool(AdaptivePool, name="adaptive_max_pool"):
     def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
         axes, high, wide = self.forward(inputs[0])
         taps = (high.tap, wide.tap)
-        x = load(0, *axes[:2], high.pixel, wide.pixel, guards=(high.guard, wide.guard), fill=-inf)
+        x = _load(0, axes, high, wide, fill=-inf)
         stores = [store(0, axes, Local("best"))]
         if not self.indices:
             reduction = Reduce(taps, "max", ("best",), (x,))
@@ -250,8 +255,6 @@ class AdaptiveMaxPoolGrad(AdaptivePool, name="adaptive_max_pool_grad"):
 
     def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
         axes, high, wide = self.backward(outputs[0])
-        place, guards = (*axes[:2], high.pixel, wide.pixel), (high.guard, wide.guard)
         pixel = IndexValue(Index.of(axes[2]) * int(outputs[0].shape[3]) + axes[3])
-        won = load(1, *place, guards=guards, fill=-1.0)
-        part = select("eq", won, pixel, load(0, *place, guards=guards), 0.0)
+        part = select("eq", _load(1, axes, high, wide, fill=-1.0), pixel, _load(0, axes, high, wide), 0.0)
         return Loops(_gather(axes, high, wide, part), results=tuple(outputs))

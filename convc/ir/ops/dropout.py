@@ -43,7 +43,7 @@ class Dropout(Pointwise, name="dropout"):
     @property
     def threshold(self) -> float:
         """The least random number whose element is kept: exact in f32, so that all targets compare alike."""
-        return ceil(self.p * 2**UNIT_BITS) * 2.0**-UNIT_BITS
+        return float(ceil(self.p * 2**UNIT_BITS) * 2.0**-UNIT_BITS)
 
     def infer(self, x: TensorType, seed: TensorType, step: TensorType) -> tuple[TensorType, ...]:
         if (seed, step) != (WORD, WORD):
