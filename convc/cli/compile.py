@@ -29,8 +29,8 @@ def compile_(
 ) -> None:
     """Write the program of MODEL to a folder: the IR after every pass, the C source, and a manifest.
 
-    MODEL is a name from the zoo (lenet5), file.py:function, or file.conv. A folder that an earlier call wrote
-    is replaced; one that holds anything else is left alone.
+    MODEL is a name from the zoo (lenet5, vgg16, ...), file.py:function, or file.conv. A folder that an earlier
+    call wrote is replaced; one that holds anything else is left alone.
 
     \b
     Example:

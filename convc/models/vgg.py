@@ -28,8 +28,8 @@ def vgg16(classes: int = 1000) -> nn.Sequential:
 
 
 def vgg_small(classes: int = 10, channels: int = 3, dropout: float = 0.5) -> nn.Sequential:
-    """Six convolutions and two linear layers, for images [N, channels, 32, 32]; other sizes are pooled to 4x4."""
-    return _vgg("vgg_small", SMALL, 4, 256, 1, classes, channels, dropout)
+    """Six convolutions and two linear layers, for images [N, channels, 32, 32] and others from 16x16 on."""
+    return _vgg("vgg_small", SMALL, 2, 256, 1, classes, channels, dropout)
 
 
 def _vgg(
