@@ -19,7 +19,7 @@ LEVELS = (
     ("passes",),
     ("codegen",),
     ("runtime",),
-    ("nn", "optim", "models", "frontends", "data"),
+    ("modules", "nn", "optim", "models", "frontends", "data"),
     ("compiler",),
     ("convc",),  # the package itself: its public names
 )

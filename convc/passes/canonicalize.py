@@ -82,8 +82,10 @@ RULES: tuple[Callable[[Node, Producers], Outcome], ...] = (
 
 @register_pass
 def canonicalize(graph: Graph) -> Graph:
-    """flatten -> reshape; reshape(reshape(x)) -> reshape(x); relu(relu(x)) -> relu(x); x + 0, x * 1 -> x;
-    adaptive pooling with even windows -> pooling; pooling over one pixel -> x"""
+    """flatten -> reshape; reshape(reshape(x)) -> reshape(x); relu(relu(x)) -> relu(x); x + 0, x * 1 -> x
+
+    Adaptive pooling whose windows are all alike becomes ordinary pooling, and pooling over single pixels goes.
+    """
     b = fresh_builder(graph, "canonicalize")
     renamed: dict[Value, Value] = {}
     made: dict[Value, Node] = {}

@@ -1,4 +1,10 @@
-"""The layers: each becomes graph nodes once the shape of its input is known."""
+"""Defining a model: layers in sequence, each knowing its parameters and how it becomes graph nodes.
+
+    net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1176, 10))
+
+A module is built into a graph once a shape is known. Its parameters live in `module.store`, which every
+program compiled from it shares. What modules have in common is in convc.modules.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,10 @@ from math import sqrt
 from convc.errors import IRError
 from convc.ir import ops
 from convc.ir.core import Value
-from convc.nn.module import GraphBuilder, Module
+from convc.modules import GraphBuilder as GraphBuilder
+from convc.modules import Module as Module
+from convc.modules import Residual as Residual
+from convc.modules import Sequential as Sequential
 
 Pair = int | tuple[int, ...]
 
