@@ -51,13 +51,13 @@ def compile(
     optimizer = optimizer or SGD(momentum=0.9)
     if isinstance(model, Graph):
         trace = trace_of(model, mode, optimizer, cpu.target())
-        return _finish(trace, ParameterStore(), numbers(mode, optimizer, seed), cache)
+        return _finish(trace, ParameterStore(), known_numbers(mode, optimizer, seed), cache)
     if input_shape is None:
         raise RunError("a model needs input_shape=(N, C, H, W); only a graph carries its shapes")
     g, graph = model_graph(model, input_shape, mode, loss)
     trace = trace_of(graph, mode, optimizer, cpu.target())
     model.initialise(g, seed)
-    return _finish(trace, model.store, numbers(mode, optimizer, seed), cache)
+    return _finish(trace, model.store, known_numbers(mode, optimizer, seed), cache)
 
 
 def resolve_target(name: str) -> str:
@@ -94,7 +94,7 @@ def trace_of(graph: Graph, mode: Mode, optimizer: Optimizer, target: Target) -> 
     return pipeline.run(graph, pipeline.pipeline(mode == "train", optimizer.rule), target)
 
 
-def numbers(mode: Mode, optimizer: Optimizer, seed: int) -> dict[str, float]:
+def known_numbers(mode: Mode, optimizer: Optimizer, seed: int) -> dict[str, float]:
     """The run-time numbers that a program knows by itself; a call may give any of them anew."""
     return {"seed": seed} | (optimizer.scalars if mode == "train" else {})
 

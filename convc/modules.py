@@ -15,6 +15,9 @@ from convc.ir.core import Builder, Graph, Op, Role, Value
 from convc.ir.types import Rows, TensorType, f32
 from convc.runtime.store import ParameterStore
 
+CHUNK = 2**20
+"""Numbers that are drawn at once."""
+
 
 class GraphBuilder:
     """What a module's `build` writes to: nodes through `op`, parameters through `parameter`.
@@ -110,9 +113,12 @@ class Module:
 
 def fill_uniform(array: np.ndarray, bound: float, seed: int, name: str) -> None:
     """Uniform in [-bound, bound) from Philox keyed by (seed, crc32 of the name)."""
-    bits = np.random.Philox(key=[seed, zlib.crc32(name.encode())]).random_raw(array.size)
-    unit = (bits >> np.uint64(40)).astype(np.float64) * 2.0**-24
-    array[...] = ((2 * unit - 1) * bound).reshape(array.shape)
+    generator = np.random.Philox(key=[seed, zlib.crc32(name.encode())])
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, CHUNK):  # in parts: of a large layer the bits take more memory than the numbers
+        part = flat[start : start + CHUNK]
+        unit = (generator.random_raw(part.size) >> np.uint64(40)).astype(np.float64) * 2.0**-24
+        part[...] = (2 * unit - 1) * bound
 
 
 class Sequential(Module):

@@ -14,6 +14,7 @@ import convc
 from convc import nn
 from convc.errors import RunError
 from convc.ir.interp import interpret
+from convc.ir.philox import uniform
 from convc.passes.autodiff import autodiff
 from convc.passes.fuse_epilogue import fuse_epilogue
 from convc.testing import check_rewrite
@@ -58,6 +59,31 @@ def test_the_compiled_mask_is_philoxs_at_every_capacity(capacity: int) -> None:
         np.testing.assert_array_equal(y != 0, wanted)
         np.testing.assert_allclose(y[wanted], 1.0, rtol=3 * 2.0**-24)  # 0.7, 1/0.7 and their product, each rounded
     assert any("_random(" in k.source for k in program.kernels)
+
+
+def test_numbers_at_uneven_counters_two_of_one_seed_and_constant_words() -> None:
+    """Lanes whose counters are no even distance apart; a seed that two of them share keeps bits that no float has."""
+    text = """graph @g(%x: f32[40], %seed: i32[] scalar, %step: i32[] scalar) {
+      %0: f32[40], %1: f32[40] = loops(%x, %seed, %step) {
+        for(i:40)
+        map() {
+          store 0[i] = $0[i] + random((i*5 + 2) / 3, 6, $1[], $2[]) * random(i, 7, $1[], $2[]);
+          store 1[i] = random(-i*3 + 200, 8, 16777215.0, 5.0) + random(17, 9, $1[], 4.0)
+        }
+      }
+      return %0, %1
+    }"""
+    graph = convc.parse_graph(text)
+    program = convc.compile(graph, seed=2**24 + 1)
+    x = np.zeros(40, np.float32)
+    given = {"x": x, "seed": np.asarray(2**24 + 1), "step": np.asarray(2**25 + 1)}
+    exact = interpret(graph, given)
+    i = np.arange(40)
+    drawn = [uniform(at, seed=2**24 + 1, stream=s, step=2**25 + 1) for at, s in (((i * 5 + 2) // 3, 6), (i, 7))]
+    np.testing.assert_array_equal(exact["0"], drawn[0] * drawn[1])
+    for found, name in zip(program(x, step=2**25 + 1), ("0", "1")):
+        np.testing.assert_allclose(found, exact[name], rtol=2 * 2.0**-24)
+    assert any("f32x1_random(" in k.source and "f32x16_random(" in k.source for k in program.kernels)
 
 
 def test_forward_and_backward_drop_the_same_elements() -> None:
@@ -141,7 +167,9 @@ def test_a_train_step_follows_the_interpreter() -> None:
     model = net()
     step = convc.compile(model, (9, 2, 7, 6), mode="train", optimizer=convc.Adam(eps=1e-3), seed=5)
     graph = step.trace.after("apply_optimizer")
-    assert [(v.name, v.type.dtype) for v in graph.inputs_of("scalar")][:2] == [("seed", "i32"), ("step", "i32")]
+    scalars = {v.name: v.type.dtype for v in graph.inputs_of("scalar")}
+    assert scalars.pop("seed") == scalars.pop("step") == "i32"  # Adam takes the count that dropout takes
+    assert scalars == dict.fromkeys(("lr", "beta1", "beta2", "eps", "weight_decay"), "f32")
     state = {k: a.astype(np.float64) for k, a in step.parameters.snapshot().items()}
     numbers = {k: np.asarray(np.float32(v)) for k, v in convc.Adam(eps=1e-3).scalars.items()} | {"seed": np.asarray(5)}
     before = dict(state)
