@@ -21,7 +21,7 @@ Settings = Mapping[str, object]
 
 def fingerprints(module: Module, dataset: Dataset) -> dict[str, str]:
     """Digests of the model's graph and of the data: a name may stay while what it names is edited."""
-    _, graph = model_graph(module, (1, *dataset.image_shape), "eval", "cross_entropy")
+    _, graph = model_graph(module, (1, *dataset.image_shape), "train", "cross_entropy")
     pixels = hashlib.sha256()
     for split in dataset.parts().values():
         pixels.update(split.images.tobytes())

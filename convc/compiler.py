@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from convc.errors import IRError, RunError
@@ -42,7 +42,8 @@ def compile(
     Modes: `infer` returns the model's output; `eval` takes labels (or targets) too and returns the loss and,
     for cross-entropy, the number of right answers; `train` returns the loss and updates the parameters. A
     model's parameters get their first values from `seed` on its first compilation, and all its programs
-    share them. A graph needs no shape. Raises IRError on a model or shape that does not fit together.
+    share them; dropout draws from `seed` too. A graph needs no shape. Raises IRError on a model or shape that
+    does not fit together.
     """
     target = resolve_target(target)
     if mode not in MODES:
@@ -50,20 +51,20 @@ def compile(
     optimizer = optimizer or SGD(momentum=0.9)
     if isinstance(model, Graph):
         trace = trace_of(model, mode, optimizer, passes_target(target))
-        return _finish(trace, target, ParameterStore(), mode, optimizer, cache)
+        return _finish(trace, target, ParameterStore(), known_numbers(mode, optimizer, seed), cache)
     if input_shape is None:
         raise RunError("a model needs input_shape=(N, C, H, W); only a graph carries its shapes")
     g, graph = model_graph(model, input_shape, mode, loss)
     trace = trace_of(graph, mode, optimizer, passes_target(target))
     model.initialise(g, seed)
-    return _finish(trace, target, model.store, mode, optimizer, cache)
+    return _finish(trace, target, model.store, known_numbers(mode, optimizer, seed), cache)
 
 
 def model_graph(model: Module, input_shape: Sequence[int], mode: Mode, loss: str) -> tuple[GraphBuilder, Graph]:
     """The model's graph with the outputs of `mode`, before any pass."""
     if not input_shape or any(int(e) < 1 for e in input_shape):
         raise IRError(f"input_shape must be numbers of at least 1, not {list(input_shape)}")
-    g, y = model.forward_graph(input_shape)
+    g, y = model.forward_graph(input_shape, training=mode == "train")
     if mode == "infer":
         return g, g.graph(y)
     if loss not in LOSSES:
@@ -86,8 +87,12 @@ def trace_of(graph: Graph, mode: Mode, optimizer: Optimizer, target: Target) -> 
     return pipeline.run(graph, pipeline.pipeline(mode == "train", optimizer.rule), target)
 
 
+def known_numbers(mode: Mode, optimizer: Optimizer, seed: int) -> dict[str, float]:
+    """The run-time numbers that a program knows by itself; a call may give any of them anew."""
+    return {"seed": seed} | (optimizer.scalars if mode == "train" else {})
+
+
 def _finish(
-    trace: Trace, target: str, store: ParameterStore, mode: Mode, optimizer: Optimizer, cache: Cache | None
+    trace: Trace, target: str, store: ParameterStore, known: Mapping[str, float], cache: Cache | None
 ) -> Program:
-    built = executable(trace.stages[-1][1], target, cache)
-    return Program(trace, built, store, optimizer.scalars if mode == "train" else None)
+    return Program(trace, executable(trace.stages[-1][1], target, cache), store, known)

@@ -3,24 +3,21 @@
     net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1176, 10))
 
 A module is built into a graph once a shape is known. Its parameters live in `module.store`, which every
-program compiled from it shares.
+program compiled from it shares. What modules have in common is in convc.modules.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import sqrt
-
-import numpy as np
 
 from convc.errors import IRError
 from convc.ir import ops
-from convc.ir.core import Builder, Graph, Op, Role, Value
-from convc.ir.types import Rows, TensorType, f32
-from convc.runtime.store import ParameterStore
+from convc.ir.core import Value
+from convc.modules import GraphBuilder as GraphBuilder
+from convc.modules import Module as Module
+from convc.modules import Residual as Residual
+from convc.modules import Sequential as Sequential
 
 Pair = int | tuple[int, ...]
 
@@ -34,112 +31,19 @@ def pair(value: Pair) -> tuple[int, int]:
     return (value[0], value[1])
 
 
-class GraphBuilder:
-    """What a module's `build` writes to: nodes through `op`, parameters through `parameter`."""
+HE = sqrt(6)
+"""The gain with which ReLU layers keep the variance of what passes through them, forward or backward.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.builder = Builder()
-        self.inputs: list[Value] = []
-        self.roles: dict[str, Role] = {}
-        self.initial: dict[str, float] = {}
-
-    def input(self, name: str, t: TensorType, role: Role = "data") -> Value:
-        v = Value(self.builder.fresh(name), t)
-        self.inputs.append(v)
-        self.roles[v.name] = role
-        return v
-
-    def parameter(self, name: str, shape: Sequence[int], bound: float) -> Value:
-        """A trained tensor, at first uniform in [-bound, bound] (0: zeros)."""
-        v = self.input(f"{self.builder.path}.{name}" if self.builder.path else name, f32(*shape), "parameter")
-        self.initial[v.name] = bound
-        return v
-
-    def op(self, op: Op, *inputs: Value, name: str = "") -> Value:
-        try:
-            return self.builder(op, *inputs, name=name)
-        except IRError as error:
-            raise IRError(f"{self.builder.path or self.name}: {error}") from None
-
-    def graph(self, *outputs: Value) -> Graph:
-        roles = {k: r for k, r in self.roles.items() if r != "data"}
-        return Graph(self.name, tuple(self.inputs), tuple(self.builder.nodes), outputs, roles)
-
-
-class Module:
-    """Base of layers and models. Subclasses give `build`."""
-
-    name: str = ""
-
-    @cached_property
-    def store(self) -> ParameterStore:
-        """The parameters and their optimizer's state; every program compiled from this model shares it."""
-        return ParameterStore()
-
-    @cached_property
-    def initial_bounds(self) -> dict[str, float]:
-        """For each parameter that was given its first value, the bound of that value."""
-        return {}
-
-    def build(self, g: GraphBuilder, x: Value) -> Value:
-        """Add this module's nodes for input x; returns its output."""
-        raise IRError(f"{type(self).__name__} defines no build(g, x)")
-
-    def forward_graph(self, input_shape: Sequence[int]) -> tuple[GraphBuilder, Value]:
-        """The model on `input_shape` (N, C, H, W) or (N, features), N being the batch capacity."""
-        g = GraphBuilder(self.name or type(self).__name__.lower())
-        rows, *rest = input_shape
-        x = g.input("x", f32(Rows(rows), *rest))
-        return g, self.build(g, x)
-
-    def initialise(self, g: GraphBuilder, seed: int) -> None:
-        """Give every parameter not yet there its first value; it depends on the seed and its name alone."""
-        self.store.add({v.name: ("parameter", v.type) for v in g.inputs if v.name in g.initial})
-        for name, bound in g.initial.items():
-            if name not in self.initial_bounds:
-                fill_uniform(self.store[name], bound, seed, name)
-                self.initial_bounds[name] = bound
-
-    def reset(self, seed: int) -> None:
-        """Forget what was learned: parameters get their first values for `seed`, state becomes zero."""
-        for name, bound in self.initial_bounds.items():
-            fill_uniform(self.store[name], bound, seed, name)
-        self.store.zero_state()
-
-
-def fill_uniform(array: np.ndarray, bound: float, seed: int, name: str) -> None:
-    """Uniform in [-bound, bound) from Philox keyed by (seed, crc32 of the name)."""
-    bits = np.random.Philox(key=[seed, zlib.crc32(name.encode())]).random_raw(array.size)
-    unit = (bits >> np.uint64(40)).astype(np.float64) * 2.0**-24
-    array[...] = ((2 * unit - 1) * bound).reshape(array.shape)
-
-
-class Sequential(Module):
-    """Modules one after the other. A layer's name is given, as in `("conv1", nn.Conv2d(...))`, or its number."""
-
-    def __init__(self, *layers: Module | tuple[str, Module], name: str = "") -> None:
-        self.layers = [x if isinstance(x, tuple) else (str(i), x) for i, x in enumerate(layers)]
-        self.name = name or "sequential"
-        names = [n for n, _ in self.layers]
-        if len(set(names)) != len(names):
-            raise IRError(f"layer names must differ, but '{next(n for n in names if names.count(n) > 1)}' occurs twice")
-
-    def __iter__(self) -> Iterator[tuple[str, Module]]:
-        return iter(self.layers)
-
-    def build(self, g: GraphBuilder, x: Value) -> Value:
-        outer = g.builder.path
-        for name, layer in self.layers:
-            g.builder.path = f"{outer}.{name}" if outer else name
-            x = layer.build(g, x)
-        g.builder.path = outer
-        return x
+Source: He, Zhang, Ren and Sun, Delving Deep into Rectifiers, 2015: a variance of 2 / fan-in, here uniform.
+"""
 
 
 @dataclass
 class Conv2d(Module):
-    """2-d convolution with bias: x NCHW, weights KCRS. Padding: one number, two, or (top, left, bottom, right)."""
+    """2-d convolution with bias: x NCHW, weights KCRS. Padding: one number, two, or (top, left, bottom, right).
+
+    First weights are uniform within +- gain / sqrt(fan-in), the bias within 1 / sqrt(fan-in).
+    """
 
     in_channels: int
     out_channels: int
@@ -149,6 +53,7 @@ class Conv2d(Module):
     dilation: Pair = 1
     groups: int = 1
     bias: bool = True
+    gain: float = 1.0
 
     def build(self, g: GraphBuilder, x: Value) -> Value:
         r, s = pair(self.kernel_size)
@@ -156,21 +61,23 @@ class Conv2d(Module):
         bound = 1 / sqrt(max(c * r * s, 1))
         padding = self.padding if isinstance(self.padding, tuple) and len(self.padding) == 4 else pair(self.padding)
         op = ops.conv.Conv2d(pair(self.stride), padding, pair(self.dilation), self.groups)
-        y = g.op(op, x, g.parameter("weight", (self.out_channels, c, r, s), bound))
+        y = g.op(op, x, g.parameter("weight", (self.out_channels, c, r, s), self.gain * bound))
         return g.op(ops.pointwise.BiasAdd(), y, g.parameter("bias", (self.out_channels,), bound)) if self.bias else y
 
 
 @dataclass
 class Linear(Module):
-    """y = x w^T + b: x [N, C], weights [K, C]."""
+    """y = x w^T + b: x [N, C], weights [K, C]; first weights as for Conv2d."""
 
     in_features: int
     out_features: int
     bias: bool = True
+    gain: float = 1.0
 
     def build(self, g: GraphBuilder, x: Value) -> Value:
         bound = 1 / sqrt(max(self.in_features, 1))
-        y = g.op(ops.contract.Linear(), x, g.parameter("weight", (self.out_features, self.in_features), bound))
+        weight = g.parameter("weight", (self.out_features, self.in_features), self.gain * bound)
+        y = g.op(ops.contract.Linear(), x, weight)
         return g.op(ops.pointwise.BiasAdd(), y, g.parameter("bias", (self.out_features,), bound)) if self.bias else y
 
 
@@ -199,6 +106,74 @@ class AvgPool2d(Module):
 
 
 @dataclass
+class AdaptiveAvgPool2d(Module):
+    """The mean over windows that share the image out among `output_size` (P, Q) results."""
+
+    output_size: Pair
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        return g.op(ops.adaptive_pool.AdaptiveAvgPool(pair(self.output_size)), x)
+
+
+@dataclass
+class AdaptiveMaxPool2d(Module):
+    """The greatest of windows that share the image out among `output_size` (P, Q) results."""
+
+    output_size: Pair
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        return g.op(ops.adaptive_pool.AdaptiveMaxPool(pair(self.output_size)), x)
+
+
+class GlobalAvgPool(AdaptiveAvgPool2d):
+    """The mean of each channel: [N, C, H, W] becomes [N, C, 1, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
+class GlobalMaxPool(AdaptiveMaxPool2d):
+    """The greatest of each channel: [N, C, H, W] becomes [N, C, 1, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
+@dataclass
+class LocalResponseNorm(Module):
+    """y = x * (k + alpha/size * sum of squares over `size` channels around)^-beta, with PyTorch's defaults.
+
+    AlexNet's paper does not divide alpha by the size: its numbers are size 5, alpha 5e-4, beta 0.75, k 2.
+    """
+
+    size: int
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        return g.op(ops.norm.Lrn(self.size, self.alpha, self.beta, self.k), x)
+
+
+@dataclass
+class Dropout(Module):
+    """In training an element is 0 with probability p, else it is divided by 1 - p; otherwise nothing happens.
+
+    The program takes two more run-time numbers, `seed` and `step`, which it knows by itself: the seed that it
+    was compiled with and the count of updates.
+    """
+
+    p: float = 0.5
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        op = ops.dropout.Dropout(self.p, g.sites)  # checks p in any mode
+        if not g.training or self.p == 0:
+            return x
+        g.sites += 1
+        return g.op(op, x, g.scalar("seed", "i32"), g.scalar("step", "i32"))
+
+
+@dataclass
 class Flatten(Module):
     def build(self, g: GraphBuilder, x: Value) -> Value:
         return g.op(ops.shape.Flatten(), x)
@@ -208,6 +183,16 @@ class Flatten(Module):
 class ReLU(Module):
     def build(self, g: GraphBuilder, x: Value) -> Value:
         return g.op(ops.pointwise.Relu(), x)
+
+
+@dataclass
+class LeakyReLU(Module):
+    """y = x where x > 0, else slope * x; the slope is above 0."""
+
+    slope: float = 0.01
+
+    def build(self, g: GraphBuilder, x: Value) -> Value:
+        return g.op(ops.pointwise.LeakyRelu(self.slope), x)
 
 
 @dataclass
@@ -228,13 +213,3 @@ class Softmax(Module):
 
     def build(self, g: GraphBuilder, x: Value) -> Value:
         return g.op(ops.loss.Softmax(self.axis), x)
-
-
-class Residual(Module):
-    """y = x + inner(x)."""
-
-    def __init__(self, *layers: Module | tuple[str, Module]) -> None:
-        self.inner = Sequential(*layers)
-
-    def build(self, g: GraphBuilder, x: Value) -> Value:
-        return g.op(ops.pointwise.Add(), self.inner.build(g, x), x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -176,7 +176,7 @@ def fit(
         # Gathered once an epoch: a batch is then a slice that the program reads where it lies.
         np.take(dataset.train.images, order, axis=0, out=images, mode="clip")
         np.take(dataset.train.labels, order, out=labels, mode="clip")
-        train_loss = _train_epoch(step, images, labels, rate(epoch), epoch, after_batch)
+        train_loss = _train_epoch(step, images, labels, {"lr": rate(epoch), "seed": seed}, epoch, after_batch)
         trained = perf_counter() - began
         validation = (
             evaluate(evaluation, dataset.validation)
@@ -197,18 +197,21 @@ def _train_epoch(
     step: Program,
     images: np.ndarray,
     labels: np.ndarray,
-    lr: float,
+    numbers: Mapping[str, float],
     epoch: int,
     after_batch: Callable[[int], None] | None,
 ) -> float:
-    """Trains on images [N, C, H, W] in their order; the mean loss of the N rows, nan as soon as a batch has none."""
+    """Trains on images [N, C, H, W] in their order; the mean loss of the N rows, nan as soon as a batch has none.
+
+    The step gets those of `numbers` that it asks for, and the count of steps since the first epoch.
+    """
     count, batch = len(labels), batch_capacity(step)
     taken = (epoch - 1) * math.ceil(count / batch)
-    counts_steps = any(v.name == "step" for v in step.graph.inputs_of("scalar"))
+    asked = {v.name for v in step.graph.inputs_of("scalar")}
     total = 0.0
     for number, first in enumerate(range(0, count, batch), start=taken + 1):
         rows = slice(first, min(first + batch, count))
-        scalars = {"lr": lr, "step": number} if counts_steps else {"lr": lr}
+        scalars = {k: v for k, v in {**numbers, "step": number}.items() if k in asked}
         loss = step(images[rows], labels[rows], **scalars)
         if not math.isfinite(loss):
             return math.nan

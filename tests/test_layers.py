@@ -20,7 +20,7 @@ LEVELS = (
     ("codegen",),
     ("runtime",),
     ("emulator",),
-    ("nn", "optim", "models", "frontends", "data"),
+    ("modules", "nn", "optim", "models", "frontends", "data"),
     ("compiler",),
     ("convc",),  # the package itself: its public names
 )

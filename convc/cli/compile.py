@@ -38,7 +38,7 @@ def compile_(
 ) -> None:
     """Write the program of MODEL to a folder: the IR after every pass, the source, and a manifest.
 
-    MODEL is a name from the zoo (lenet5), file.py:function, or file.conv. A folder that an earlier call wrote
+    MODEL is a name from the zoo (lenet5, vgg16, ...), file.py:function, or file.conv. A folder that an earlier call wrote
     is replaced; one that holds anything else is left alone. CUDA needs no GPU: with the extra `emit`, or a
     toolkit's nvcc, the folder also gets the binary for --arch, and the manifest what each kernel takes.
 

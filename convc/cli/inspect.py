@@ -44,7 +44,7 @@ def inspect(
 ) -> None:
     """Show the program of MODEL: its kernels and memory, a kernel's source, or what a pass did. Builds nothing.
 
-    MODEL is a name from the zoo (lenet5), file.py:function, or file.conv.
+    MODEL is a name from the zoo (lenet5, vgg16, ...), file.py:function, or file.conv.
 
     \b
     Examples:

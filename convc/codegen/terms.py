@@ -17,6 +17,7 @@ from convc.ir.scalar import (
     IndexValue,
     Load,
     Local,
+    Random,
     RowCount,
     Scalar,
     Select,
@@ -79,6 +80,11 @@ class Term:
     stride: int | None = 0
     conditions: tuple[Condition, ...] = ()
     padded: bool = False
+
+    @property
+    def cell(self) -> bool:
+        """Whether it loads an i32[]: bound to a name it would be a float, and lose bits that Philox needs."""
+        return self.kind == "load" and self.fn == "i32" and not self.index.terms and not self.conditions
 
     @property
     def always(self) -> tuple[Condition, ...]:
@@ -222,7 +228,7 @@ class Block:
                 if e in done:
                     continue
                 term = self._term(e, [done[c] for c in e.children()])
-                if uses[e] > 1 and not isinstance(e, Const | Local | RowCount | IndexValue):
+                if uses[e] > 1 and not isinstance(e, Const | Local | RowCount | IndexValue) and not term.cell:
                     name = f"{self.prefix}{len(self.lets)}"
                     self.lets.append((name, term))
                     term = Term("local", term.vector, name=name)
@@ -243,6 +249,10 @@ class Block:
                 return Term("index", self.scope.varies(at), index=at)
             case RowCount():
                 return Term("rows", False)
+            case Random(index, stream):
+                at = self.scope.index(index)
+                return Term("random", self.scope.varies(at), tuple(args), number=stream, index=at,
+                            stride=self.scope.stride(at))  # fmt: skip
             case Unary(fn):
                 return Term("unary", vector, tuple(args), fn)
             case Binary(fn):

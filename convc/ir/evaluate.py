@@ -8,12 +8,14 @@ import numpy as np
 
 from convc.ir.core import Array
 from convc.ir.index import Axis, Bound, Index
+from convc.ir.philox import uniform
 from convc.ir.scalar import (
     Binary,
     Const,
     IndexValue,
     Load,
     Local,
+    Random,
     RowCount,
     Scalar,
     Select,
@@ -111,6 +113,8 @@ class Evaluator:
                 return self.index(index)
             case RowCount():
                 return np.asarray(float(self.rows))
+            case Random(index, stream):
+                return uniform(self.index(index), seed=x[0], stream=stream, step=x[1])
             case Unary(fn):
                 return UNARY_FN[fn](x[0])
             case Binary(fn):

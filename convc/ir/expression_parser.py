@@ -16,6 +16,7 @@ from convc.ir.scalar import (
     IndexValue,
     Load,
     Local,
+    Random,
     RowCount,
     Scalar,
     Select,
@@ -90,12 +91,14 @@ def _factor(c: Cursor, scope: Scope) -> Scalar:
     word = c.word("an expression")
     if word == "select":
         return _select(c, scope)
+    if word == "random":
+        return _random(c, scope)
     if word in UNARY:
         return Unary(word, *_arguments(c, scope, word, 1))
     if word in BINARY:
         return Binary(word, *_arguments(c, scope, word, 2))
     if c.looking_at("("):
-        raise c.error(f"unknown function '{word}'{did_you_mean(word, (*UNARY, *BINARY, 'select'))}", at)
+        raise c.error(f"unknown function '{word}'{did_you_mean(word, (*UNARY, *BINARY, 'select', 'random'))}", at)
     if word not in scope.locals:
         hint = f"; write #({word}) for the axis as a number" if word in scope.axes else did_you_mean(word, scope.locals)
         raise c.error(f"'{word}' is no result of an earlier stage{hint}", at)
@@ -127,6 +130,24 @@ def _select(c: Cursor, scope: Scope) -> Scalar:
         otherwise = _sum(c, scope)
     c.close(")", opened, "at the end of select")
     return Select(_COMPARE_BY_LENGTH[symbol], a, b, then, otherwise)
+
+
+def _random(c: Cursor, scope: Scope) -> Random:
+    """`random(index, stream, seed, step)`"""
+    opened = c.open("(", "after random")
+    with c.nested():
+        index = parse_index(c, scope.axes)
+        c.expect(",", "and the stream in random")
+        at = c.pos
+        stream = c.integer("the stream's number")
+        if stream >= 2**32:
+            raise c.error(f"a stream is a number below 2^32, not {stream}; write a smaller one", at)
+        words = []
+        for what in ("seed", "step"):
+            c.expect(",", f"and the {what} in random")
+            words.append(_sum(c, scope))
+    c.close(")", opened, "after the step of random")
+    return Random(index.linear(), stream, *words)
 
 
 def _load(c: Cursor, scope: Scope) -> Load:

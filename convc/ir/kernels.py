@@ -12,7 +12,7 @@ from convc.ir.core import RESULT, Array, Op
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Index
 from convc.ir.loop_nest import LoopNest, Reduce
-from convc.ir.scalar import Scalar, Store, loads
+from convc.ir.scalar import Const, Load, Random, Scalar, Store, loads, walk
 from convc.ir.types import TensorType
 
 
@@ -151,6 +151,14 @@ class KernelOp(Op):
                 raise IRError(
                     f"{self.label} {what}{place[0]} at {len(place[1])} coordinates, but it is {tensors[place[0]]}"
                 )
+        for e in (e for root in self.roots() for e in walk(root) if isinstance(e, Random)):
+            for word in e.children():
+                whole = isinstance(word, Const) and 0 <= word.value < 2**24 and word.value.is_integer()
+                if not whole and not (isinstance(word, Load) and inputs[word.operand] == TensorType("i32", ())):
+                    raise IRError(
+                        f"{self.label}: seed and step of random must be operands of type i32[], or whole numbers"
+                        " below 2^24"
+                    )
         return self.results
 
     def accesses(self) -> Iterator[tuple[bool, tuple[int, tuple[Index, ...]]]]:

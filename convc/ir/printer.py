@@ -25,6 +25,7 @@ from convc.ir.scalar import (
     IndexValue,
     Load,
     Local,
+    Random,
     RowCount,
     Scalar,
     Select,
@@ -38,7 +39,7 @@ INFIX = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2)}
 """Operator and precedence; a unary minus binds tighter (3), everything else is one word (4)."""
 COMPARISON = dict(zip(COMPARE, (">", ">=", "<", "<=", "==", "!=")))
 KEYWORDS = frozenset(
-    {*UNARY, *BINARY, "select", "rows", "inf", "nan", "none", "in"}
+    {*UNARY, *BINARY, "select", "random", "rows", "inf", "nan", "none", "in"}
     | {"phase", "for", "reduce", "map", "store", "schedule"}
 )
 """Words that name no axis and no local result."""
@@ -236,6 +237,8 @@ def scalar_text(e: Scalar, level: int = 0) -> str:
             return f"#({index})"
         case RowCount():
             return "rows"
+        case Random(index, stream, seed, step):
+            return f"random({index}, {stream}, {scalar_text(seed)}, {scalar_text(step)})"
         case Unary("neg", Const() as x):
             return f"-({scalar_text(x)})"  # without them it would be a negative constant
         case Unary("neg", x):

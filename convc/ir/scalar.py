@@ -97,6 +97,26 @@ class RowCount(Scalar):
 
 
 @dataclass(frozen=True)
+class Random(Scalar):
+    """A number uniform in [0, 1), a multiple of 2^-24: Philox at counter `index`, see convc.ir.philox.
+
+    `seed` and `step` are loads of i32[] operands, whose 32 bits are read as they are, or whole constants;
+    `stream`, 0 <= stream < 2^32, tells apart the places of one program that draw at the same index.
+    """
+
+    index: Index
+    stream: int
+    seed: Scalar
+    step: Scalar
+
+    def children(self) -> tuple[Scalar, ...]:
+        return (self.seed, self.step)
+
+    def rebuild(self, children: Sequence[Scalar]) -> Scalar:
+        return Random(self.index, self.stream, *children)
+
+
+@dataclass(frozen=True)
 class Unary(Scalar):
     fn: str
     x: Scalar
@@ -195,12 +215,14 @@ def rewrite(root: Scalar, fn: Callable[[Scalar], Scalar]) -> Scalar:
 
 
 def substitute_axes(root: Scalar, values: Mapping[Axis, IndexLike]) -> Scalar:
-    """Axes replaced by expressions in every load and index value."""
+    """Axes replaced by expressions in every load, index value and random number."""
 
     def change(e: Scalar) -> Scalar:
         if isinstance(e, Load):
             coords = tuple(c.substitute(values) for c in e.coords)
             return load(e.operand, *coords, guards=[g.substitute(values) for g in e.guards], fill=e.fill)
+        if isinstance(e, Random):
+            return Random(e.index.substitute(values).linear(), e.stream, e.seed, e.step)
         return IndexValue(e.index.substitute(values)) if isinstance(e, IndexValue) else e
 
     return rewrite(root, change)

@@ -31,7 +31,8 @@ A kernel's operator has a block: attributes such as `title="..."`, then for `gem
 `$0[coordinates | guards ; fill]` loads from operand 0; a guard reads `h % 2 in [0, 1)`. In an index `/` is a
 floor division, a minus in front negates the whole first product, and axes are those of the phase, or of the
 nest and the stage. `#(index)` is an index as a number, `rows` the batch rows of the run, a bare word an
-earlier result (`acc` in a gemm's stores). The text form is canonical: printing what was parsed gives the
+earlier result (`acc` in a gemm's stores). `random(index, stream, $1[], $2[])` is uniform in [0, 1): Philox at
+counter `index`, in a stream, for a seed and a step. The text form is canonical: printing what was parsed gives the
 printed text again.
 """
 

@@ -16,8 +16,8 @@ def apply_optimizer(graph: Graph, rule: Update | None = None) -> Graph:
     """return ..., %d_w -> return ...; update %w = rule(%w, %d_w, state, scalars)
 
     The last outputs must be the gradients of the parameters in order, as autodiff leaves them. State
-    (such as %w.velocity) and scalars (such as %lr) become inputs with these roles. The default rule is SGD
-    with momentum.
+    (such as %w.velocity) and scalars (such as %lr) become inputs with these roles, unless a scalar of that name
+    is there already. The default rule is SGD with momentum.
     """
     rule = rule or SgdMomentum()
     parameters = graph.inputs_of("parameter")
@@ -38,7 +38,11 @@ def apply_optimizer(graph: Graph, rule: Update | None = None) -> Graph:
         new_inputs.append(v)
         return v
 
-    scalars = [add_input(name, TensorType("f32", ()), "scalar") for name in rule.scalars]
+    known = {v.name: v for v in graph.inputs_of("scalar")}  # dropout and Adam share the count of steps
+    scalars = [
+        known.get(name) or add_input(name, TensorType("i32" if name in rule.counts else "f32", ()), "scalar")
+        for name in rule.scalars
+    ]
     updates: dict[str, Value] = dict(graph.updates)
     for p, g in zip(parameters, gradients):
         b.path = p.name

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from convc.ir.core import Graph, Node, Op, Value, fresh_builder
+from convc.ir.ops.adaptive_pool import AdaptiveAvgPool, AdaptiveMaxPool
 from convc.ir.ops.pointwise import Add, Mul, Relu
+from convc.ir.ops.pool import AvgPool, MaxPool
 from convc.ir.ops.reduce import Broadcast, Full
 from convc.ir.ops.shape import Flatten, Reshape
 from convc.passes.registry import register_pass
@@ -54,14 +56,36 @@ def _broadcast_nothing(node: Node, made: Producers) -> Outcome:
     return node.inputs[0] if isinstance(node.op, Broadcast) and not node.op.axes else None
 
 
+def _even_windows(node: Node, made: Producers) -> Outcome:
+    """adaptive_avg_pool(x) -> avg_pool(x), and so for max, where the output divides x"""
+    if not isinstance(node.op, AdaptiveAvgPool | AdaptiveMaxPool) or len(node.outputs) != 1:
+        return None
+    kernel = node.op.even_kernel(node.inputs[0].type)
+    if kernel is None:
+        return None
+    return AvgPool(kernel) if isinstance(node.op, AdaptiveAvgPool) else MaxPool(kernel)
+
+
+def _window_of_one(node: Node, made: Producers) -> Outcome:
+    """max_pool(x) {kernel=[1, 1]} -> x, and so for avg"""
+    if not isinstance(node.op, AvgPool | MaxPool) or len(node.outputs) != 1:
+        return None
+    alone = node.op.kernel == (1, 1) and node.out.type == node.inputs[0].type
+    return node.inputs[0] if alone else None
+
+
 RULES: tuple[Callable[[Node, Producers], Outcome], ...] = (
     _flatten_is_reshape, _reshape_to_same, _reshape_of_reshape, _relu_of_relu, _neutral_operand, _broadcast_nothing,
+    _even_windows, _window_of_one,
 )  # fmt: skip
 
 
 @register_pass
 def canonicalize(graph: Graph) -> Graph:
-    """flatten -> reshape; reshape(reshape(x)) -> reshape(x); relu(relu(x)) -> relu(x); x + 0, x * 1 -> x"""
+    """flatten -> reshape; reshape(reshape(x)) -> reshape(x); relu(relu(x)) -> relu(x); x + 0, x * 1 -> x
+
+    Adaptive pooling whose windows are all alike becomes ordinary pooling, and pooling over single pixels goes.
+    """
     b = fresh_builder(graph, "canonicalize")
     renamed: dict[Value, Value] = {}
     made: dict[Value, Node] = {}

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from convc.codegen.emit import CSource, emit_c
 from convc.ir.core import Graph
+from convc.ir.types import DTYPES
 from convc.passes.target import CPU, Target
 from convc.runtime import pool
 from convc.runtime.build_log import build_logged
@@ -51,7 +52,9 @@ class CpuExecutable:
         self._module = ctypes.CDLL(str(self.library))
         self._entry = ctypes.cast(getattr(self._module, self.source.entry), ctypes.c_void_p).value or 0
         self._arena = aligned_zeros(max(graph.arena_bytes, 64))
-        self._scalars = np.zeros(max(len(graph.inputs_of("scalar")), 1), np.float32)
+        scalars = graph.inputs_of("scalar")
+        self._scalars = np.zeros(max(len(scalars), 1), np.int32)
+        self._cells = [self._scalars[i : i + 1].view(DTYPES[v.type.dtype]) for i, v in enumerate(scalars)]
         self._inputs = (ctypes.c_void_p * max(len(graph.inputs_of("data")), 1))()
         self._outputs = (ctypes.c_void_p * max(len(graph.outputs), 1))()
         self._stores = (ctypes.c_void_p * max(len(graph.inputs_of("parameter", "state", "constant")), 1))()
@@ -66,6 +69,7 @@ class CpuExecutable:
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int) -> None:
         self._inputs[: len(inputs)] = [a.ctypes.data for a in inputs]
         self._outputs[: len(outputs)] = [a.ctypes.data for a in outputs]
-        self._scalars[: len(scalars)] = scalars
+        for cell, value in zip(self._cells, scalars, strict=True):
+            cell[0] = value
         self._call.rows = rows
         pool.run(self._entry, ctypes.addressof(self._call), pool.get_num_threads())

@@ -14,6 +14,7 @@ from convc.codegen.storage import Place
 from convc.emulator import Buffer, Module, Report
 from convc.errors import RunError
 from convc.ir.core import Graph
+from convc.ir.types import DTYPES
 from convc.runtime.archs import DEFAULT_ARCH
 from convc.runtime.cache import Cache
 from convc.runtime.cuda_build import build_ptx
@@ -59,12 +60,12 @@ class EmulatorExecutable:
         """One run; raises RunError where the check found something."""
         self.reports = []
         self.instructions = 0
-        numbers = np.asarray(scalars, np.float32) if len(scalars) else np.zeros(1, np.float32)
+        kinds = [DTYPES[v.type.dtype] for v in self.graph.inputs_of("scalar")]
         memory = {
             "input": [_bytes(a) for a in inputs],
             "output": [_bytes(a) for a in outputs],
             "store": self._stores,
-            "scalar": [_bytes(numbers)[4 * i : 4 * i + 4] for i in range(numbers.size)],
+            "scalar": [_bytes(np.asarray([x], kind)) for x, kind in zip(scalars, kinds, strict=True)],
             "rows": [_bytes(np.asarray([rows], np.int32))],
         }
         self._arena[...] = 0xFF

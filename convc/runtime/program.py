@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from convc.errors import RunError
 from convc.ir.core import Graph, Value
 from convc.ir.interp import batch_rows, run_shape
 from convc.ir.ops.loss import Labelled
+from convc.ir.philox import fold_seed
 from convc.ir.types import DTYPES
 from convc.passes.pipeline import Trace
 from convc.runtime.executable import Executable
@@ -27,6 +29,8 @@ class Program:
 
     `program(x)` returns one array or, for several outputs, a tuple in order; outputs of rank 0 come back as
     floats. `out=` takes arrays to write into. f32 and i32 C-contiguous arrays are used without a copy.
+    A program that updates parameters counts its updates and hands the count, from 1, to a run-time number
+    called `step`. One called `seed` may have 64 bits; a kernel sees their two halves, exclusive-ored.
     Raises RunError on a wrong shape, a missing input, or a label out of range.
     """
 
@@ -107,12 +111,12 @@ class Program:
 
     def _scalar(self, v: Value, named: dict[str, Any]) -> float:
         if v.name in named:
-            return float(named.pop(v.name))
+            return run_time_number(v, named.pop(v.name))
         if v.name == "step" and self.graph.updates:
-            return float(self.parameters.updates + 1)  # Adam's count, unless the caller keeps it
+            return self.parameters.updates + 1  # unless the caller keeps the count
         if v.name not in self._defaults:
             raise RunError(f"the run-time number {v.name} was not given; call with {v.name}=...")
-        return self._defaults[v.name]
+        return run_time_number(v, self._defaults[v.name])
 
     def _names(self) -> str:
         return ", ".join(f"{v.name}: {v.type}" for v in self._data)
@@ -131,6 +135,16 @@ class Program:
                     f"out for {v.name} must be a writable C-contiguous {v.type.dtype} array of shape {list(s)}"
                 )
         return given
+
+
+def run_time_number(v: Value, given: Any) -> float:
+    """The number as the scalar input holds it: a float, or for i32 an int. Raises RunError where it does not fit."""
+    if v.type.dtype != "i32":
+        return float(given)
+    low, high = (0, 2**64) if v.name == "seed" else (-(2**31), 2**31)
+    if not (isinstance(given, Integral) or float(given).is_integer()) or not low <= given < high:
+        raise RunError(f"{v.name} is a whole number with {low} <= {v.name} < {high}, not {given}; give another")
+    return fold_seed(int(given)) if v.name == "seed" else int(given)
 
 
 def convert(v: Value, array: Any, classes: int | None) -> Array:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 
 from convc.ir.core import Array, Graph, Value
 from convc.ir.interp import run_shape
+from convc.ir.ops.adaptive_pool import AdaptiveMaxPoolGrad
+from convc.ir.ops.dropout import Dropout
 from convc.ir.ops.loss import Labelled
 from convc.ir.ops.pool import MaxPoolGrad
 
@@ -28,7 +31,7 @@ def random_inputs(graph: Graph, rows: int | None = None, seed: int = 0) -> dict[
 
 
 def whole_limits(graph: Graph) -> Mapping[Value, int]:
-    """For each value that is read as labels or pool indices, the number of classes or taps."""
+    """For each value that is read as labels, pool indices or random words, the number of different ones."""
     limits: dict[Value, int] = {}
     for node in graph.nodes:
         if isinstance(node.op, Labelled):
@@ -36,17 +39,21 @@ def whole_limits(graph: Graph) -> Mapping[Value, int]:
             limits[node.inputs[node.op.label_operand]] = int(classes)
         if isinstance(node.op, MaxPoolGrad):
             limits[node.inputs[1]] = node.op.kernel[0] * node.op.kernel[1]
+        if isinstance(node.op, AdaptiveMaxPoolGrad):
+            limits[node.inputs[1]] = prod(node.op.result.shape[2:])
+        if isinstance(node.op, Dropout):
+            limits.update((v, 2**31) for v in node.inputs[1:])
     return limits
 
 
 def _draw(graph: Graph, v: Value, whole: int, rows: int | None, seed: int) -> Array:
     rng = np.random.default_rng([seed, zlib.crc32(v.name.encode())])
     shape = run_shape(v.type, rows or int(v.type.rows or 1))
-    if v.type.dtype in ("i32", "u8"):
-        return rng.integers(0, whole, shape).astype(np.float64)
     role = graph.role(v)
     if role == "scalar" and v.name.rpartition(".")[2] == "step":
         return np.asarray(3.0)
+    if v.type.dtype in ("i32", "u8"):
+        return rng.integers(0, whole, shape).astype(np.float64)
     if role == "scalar":
         drawn = rng.uniform(0.25, 0.75, shape)
     else:

@@ -58,7 +58,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
     assert refusal("lenet") == (
         "MODEL is a name from the zoo, file.py:function or file.conv, but not 'lenet'; did you mean 'lenet5'?"
     )
-    assert refusal("net.onnx").endswith("not 'net.onnx'; known are lenet5")
+    assert refusal("net.onnx").endswith("not 'net.onnx'; known are alexnet, lenet5, vgg11, vgg16, vgg_small")
 
 
 def test_a_function_of_a_file_may_import_what_lies_beside_it(net_file):

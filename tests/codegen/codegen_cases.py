@@ -38,6 +38,16 @@ CASES = {
   %0: f32[n<=20,7] = linear(%x, %w) loc(fc1)
   %1: f32[n<=20,7] = bias_add(%0, %b) loc(fc1)
   return %1"""),
+    "linear_leaky_dropout": graph("""%x: f32[n<=20,33], %w: f32[7,33] parameter,
+  %seed: i32[] scalar, %step: i32[] scalar) {
+  %0: f32[n<=20,7] = linear(%x, %w) loc(fc1)
+  %1: f32[n<=20,7] = leaky_relu(%0) {slope=0.2} loc(act1)
+  %2: f32[n<=20,7] = dropout(%1, %seed, %step) {p=0.3, stream=1} loc(drop1)
+  return %2"""),
+    "lrn_adaptive_pool": graph("""%x: f32[n<=20,6,7,5]) {
+  %0: f32[n<=20,6,7,5] = lrn(%x) {alpha=0.5, k=2.0} loc(norm1)
+  %1: f32[n<=20,6,5,3] = adaptive_avg_pool(%0) {output=[5, 3]} loc(pool1)
+  return %1"""),
     "train_conv_pool_loss": graph("""%x: f32[n<=20,2,6,6], %labels: i32[n<=20], %w: f32[3,2,3,3] parameter) {
   %0: f32[n<=20,3,4,4] = conv2d(%x, %w) loc(conv1)
   %1: f32[n<=20,3,4,4] = relu(%0) loc(conv1)

@@ -20,6 +20,10 @@ def graph(*lines: str) -> str:
     return "\n".join([HEAD, *[f"  {line}" for line in lines], "}"])
 
 
+def node(call: str, shape: str = "2") -> str:
+    return graph(f"%0: f32[{shape}] = {call}", "return %0")
+
+
 def loops(*lines: str) -> str:
     return graph("%0: f32[2] = loops(%v) {", *lines, "}", "return %0")
 
@@ -127,6 +131,36 @@ RULES = {
     graph("retrn %v"): "or a node, return, update, place or arena, but found 'retrn'",
     # nodes and types
     graph("%0 = relu(%v)"): "expected ':' and the type of %0",
+    value("random(i, 4294967296, 1.0, 1.0)"): "a stream is a number below 2^32, not 4294967296; write a smaller one",
+    value("random(i, -1, 1.0, 1.0)"): "expected the stream's number, but found '-'",
+    value("random(i)"): "expected ',' and the stream in random, but found ')'",
+    value("random(i, 0, 1.0)"): "expected ',' and the step in random, but found ')'",
+    value("random(i, 0, 1.0, 2.0, 3.0)"): "expected ')' after the step of random, but found ','",
+    value("random(k, 0, 1.0, 1.0)"): "axis 'k' is none of the axes here",
+    value("randm(i)"): "unknown function 'randm'; did you mean 'random'?",
+    value("random(i, 0, 1.5, 1.0)"): (
+        "seed and step of random must be operands of type i32[], or whole numbers below 2^24"
+    ),
+    value("random(i, 0, $0[i], 1.0)"): "seed and step of random must be operands of type i32[]",
+    value("random(i, 0, $7[], 1.0)"): "loops reads $7, but there are only 1",
+    node("leaky_relu(%v) {slope=0}"): (
+        "slope must be above 0 and finite, for the gradient to tell by y's sign, not 0.0; with slope 0 it is relu"
+    ),
+    node("dropout(%v, %v, %v)"): "seed and step must be i32[], but they are f32[2] and f32[2]",
+    node("dropout(%v, %v, %v) {p=1}"): "p is the part that is dropped, 0 <= p < 1, not 1.0",
+    node("dropout(%v, %v, %v) {p=-0.5}"): "p is the part that is dropped, 0 <= p < 1, not -0.5",
+    node("dropout(%v, %v, %v) {stream=-1}"): "stream is a number with 0 <= stream < 2^32, not -1",
+    node("lrn(%x) {size=0}", "2,3,8,8"): "size is a number of channels of at least 1, not 0",
+    node("lrn(%x) {k=0}", "2,3,8,8"): "k must be above 0 and alpha 0 or more",
+    node("lrn(%x) {alpha=-1}", "2,3,8,8"): "but k is 1.0, alpha -1.0, beta 0.75",
+    node("lrn(%v)"): "x must be NCHW in f32, but it is f32[2]",
+    node("adaptive_avg_pool(%x) {output=[9, 2]}", "2,3,9,2"): (
+        "output may be no larger than x, but its height is 9 and x's is 8"
+    ),
+    node("adaptive_max_pool(%x) {output=[0, 2]}", "2,3,1,2"): (
+        "output must be two numbers of at least 1, not [0, 2]"
+    ),
+    node("adaptive_max_pool(%v)"): "x must be NCHW, but its rank is 1",
     graph("%0: f32[2] relu(%v)"): "expected '=' and an operator, but found 'relu'",
     graph("%0: f32[2] = relu(v)"): "expected '%' and a value's name, but found 'v'",
     graph("%0: f32[2] = relu(%v) loc(a b)"): "expected ')' at the end of loc",

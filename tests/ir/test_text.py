@@ -19,12 +19,15 @@ from convc.ir.index import Axis, Bound, Index
 from convc.ir.kernels import Gemm, GemmSchedule, KernelOp, Loops, LoopSchedule
 from convc.ir.lexer import Cursor
 from convc.ir.loop_nest import LoopNest, Map, Reduce
+from convc.ir.ops.adaptive_pool import AdaptiveAvgPool, AdaptiveAvgPoolGrad, AdaptiveMaxPool, AdaptiveMaxPoolGrad
 from convc.ir.ops.contract import Contract, Linear
 from convc.ir.ops.conv import Conv2d, Conv2dDgrad, Conv2dWgrad
+from convc.ir.ops.dropout import WORD, Dropout
 from convc.ir.ops.fused import Fused, Step
 from convc.ir.ops.loss import Softmax, SoftmaxGrad
+from convc.ir.ops.norm import Lrn, LrnGrad, LrnTerms
 from convc.ir.ops.optim import SgdMomentum
-from convc.ir.ops.pointwise import Add, BiasAdd, Relu, ReluGrad
+from convc.ir.ops.pointwise import Add, BiasAdd, LeakyRelu, LeakyReluGrad, Relu, ReluGrad
 from convc.ir.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
 from convc.ir.ops.reduce import Broadcast, Full, Sum
 from convc.ir.ops.shape import Relayout, Reshape
@@ -37,6 +40,7 @@ from convc.ir.scalar import (
     IndexValue,
     Load,
     Local,
+    Random,
     RowCount,
     Scalar,
     Select,
@@ -83,6 +87,17 @@ CASES: list[tuple[Op, tuple[TensorType, ...]]] = [
     (MaxPoolGrad(result=FEATURES), (HALF, TensorType("i32", HALF.shape))),
     (AvgPool((3, 2), (2, 2), (1, 0, 0, 1), count_include_pad=False), (FEATURES,)),
     (AvgPoolGrad(result=FEATURES), (HALF,)),
+    (AdaptiveAvgPool((3, 4)), (FEATURES,)),
+    (AdaptiveAvgPoolGrad((3, 3), result=FEATURES), (HALF,)),
+    (AdaptiveMaxPool((2, 5), indices=True), (FEATURES,)),
+    (AdaptiveMaxPoolGrad((3, 3), result=FEATURES), (HALF, TensorType("i32", HALF.shape))),
+    (Lrn(3, 0.5, 0.25, 2.0), (FEATURES,)),
+    (LrnTerms(4), (FEATURES, FEATURES)),
+    (LrnGrad(), (FEATURES, FEATURES, FEATURES)),
+    (Dropout(0.25, 7), (FEATURES, WORD, WORD)),
+    (Fused(Linear(), (Step(Dropout(stream=2**32 - 1), (4, 2, 3)),)), (LOGITS, f32(5, 10), WORD, WORD)),
+    (LeakyRelu(0.2), (FEATURES,)),
+    (LeakyReluGrad(), (FEATURES, FEATURES)),
     (Sum((0, 2, 3), mean=True), (FEATURES,)),
     (Broadcast((0, 2), mean=True, result=FEATURES), (f32(4, 6),)),
     (Full(value=-math.inf, result=FEATURES), ()),
@@ -323,6 +338,8 @@ def printed(e: Scalar) -> str:
         "1.0 - (acc - (top - 2.0)) - 3.0",
         "(acc + top) * rows / (acc * (top / 2.0))",
         "-acc * top",
+        "random(p*7 + q, 4294967295, $0[], $1[]) - 1.0",
+        "random(0, 0, 16777215.0, 0.0)",
         "-(acc * top)",
         "acc - -top",
         "acc * -1.0 + -inf",
@@ -350,6 +367,7 @@ def test_expressions_print_as_they_are_written(text: str) -> None:
         ("$0[q + p + q + 2 - 1 + one ; 0.0]", "$0[q*2 + p + 1]"),
         ("$0[(4*p + 8) / 4, 7 % 4, p / 5, q / 1, -7 / 2, p*-2]", "$0[p + 2, 3, 0, q, -3, -p*2]"),
         ("- 5 - -.5", "-5.0 - -0.5"),
+        ("random(q + p + q, 07, 3, $2[])", "random(q*2 + p, 7, 3.0, $2[])"),
     ],
 )
 def test_expressions_become_canonical(text: str, canonical: str) -> None:
@@ -379,6 +397,10 @@ def tuples(elements: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.lists(elements, max_size=3).map(tuple)
 
 
+def drawn(index: Index, stream: int, seed: int, step: int) -> Random:
+    return Random(index.linear(), stream, Load(seed), Load(step))
+
+
 def scalars() -> st.SearchStrategy[Scalar]:
     number = st.floats(allow_nan=False)
     guards = st.builds(Bound, indices(), st.integers(-9, 9), st.integers(-9, 9))
@@ -387,6 +409,7 @@ def scalars() -> st.SearchStrategy[Scalar]:
         st.builds(Load, st.integers(0, 9), tuples(indices()), tuples(guards), number),
         st.sampled_from([Local("acc"), Local("top"), RowCount()]),
         st.builds(IndexValue, indices()),
+        st.builds(drawn, indices(), st.integers(0, 2**32 - 1), st.integers(0, 9), st.integers(0, 9)),
     )  # fmt: skip
     return st.recursive(
         leaves,

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from convc.ir.core import OPS, Op, checked_infer
+from convc.ir.ops.adaptive_pool import AdaptiveAvgPool, AdaptiveAvgPoolGrad, AdaptiveMaxPool, AdaptiveMaxPoolGrad
 from convc.ir.ops.contract import Contract, Linear
 from convc.ir.ops.conv import Conv2d, Conv2dDgrad, Conv2dWgrad
+from convc.ir.ops.dropout import WORD, Dropout
 from convc.ir.ops.fused import Fused, Step
 from convc.ir.ops.loss import Softmax, SoftmaxGrad
+from convc.ir.ops.norm import Lrn, LrnGrad, LrnTerms
 from convc.ir.ops.optim import SgdMomentum
-from convc.ir.ops.pointwise import Add, BiasAdd, Relu, ReluGrad, Sigmoid
+from convc.ir.ops.pointwise import Add, BiasAdd, LeakyRelu, LeakyReluGrad, Relu, ReluGrad, Sigmoid
 from convc.ir.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
 from convc.ir.ops.reduce import Broadcast, Full, Sum
 from convc.ir.ops.shape import Relayout, Reshape, batch_blocked
@@ -45,6 +48,22 @@ POOLS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "lopsided": ({"kernel": (3, 3), "stride": (2, 2), "padding": (2, 0, 1, 2)}, (2, 6, 5)),
     "gaps": ({"kernel": (1, 2), "stride": (2, 3)}, (2, 5, 8)),
     "whole": ({"kernel": (4, 3)}, (5, 4, 3)),
+}
+
+ADAPTIVE: dict[str, tuple[tuple[int, int], tuple[int, ...]]] = {
+    "global": ((1, 1), (5, 4, 3)),
+    "even": ((3, 2), (2, 6, 4)),
+    "uneven": ((3, 4), (3, 7, 6)),
+    "same": ((2, 5), (2, 2, 5)),
+    "nearly_same": ((4, 6), (2, 5, 7)),
+}
+"""name: (output, x without rows)"""
+
+NORMS: dict[str, dict[str, Any]] = {
+    "paper": {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0},
+    "even": {"size": 4, "alpha": 0.5, "beta": 0.5, "k": 1.0},
+    "wide": {"size": 17, "alpha": 1.0, "beta": 1.25, "k": 0.5},
+    "one": {"size": 1, "alpha": 0.3},
 }
 
 
@@ -96,6 +115,59 @@ def pools(n: int) -> list[Case]:
                     (y,),
                 ),
             ]
+    return cases
+
+
+def adaptive_pools(n: int) -> list[Case]:
+    cases = []
+    for name, (output, image) in ADAPTIVE.items():
+        x = f32(n, *image)
+        y = AdaptiveMaxPool(output).infer(x)[0]
+        cases += [
+            Case(f"adaptive_max_pool-{name}", AdaptiveMaxPool(output), (x,)),
+            Case(f"adaptive_max_pool_indices-{name}", AdaptiveMaxPool(output, indices=True), (x,)),
+            Case(
+                f"adaptive_max_pool_grad-{name}",
+                AdaptiveMaxPoolGrad(output, result=x),
+                (y, TensorType("i32", y.shape)),
+            ),
+            Case(f"adaptive_avg_pool-{name}", AdaptiveAvgPool(output), (x,)),
+            Case(f"adaptive_avg_pool_grad-{name}", AdaptiveAvgPoolGrad(output, result=x), (y,)),
+        ]
+    return cases
+
+
+def regularisers(n: int) -> list[Case]:
+    """Normalisation across channels, dropout, leaky activations; those that fuse also in a matrix product."""
+    image, logits, weight, bias = f32(n, 7, 3, 5), f32(n, 11), f32(7, 11), f32(7)
+    dropped = (Step(BiasAdd(), (5, 2)), Step(LeakyRelu(0.2), (6,)), Step(Dropout(0.3, 4), (7, 3, 4)))
+    filters = f32(7, 2, 3, 3)
+    cases = [
+        Case("dropout-image", Dropout(), (image, WORD, WORD)),
+        Case("dropout-logits", Dropout(0.9, 2**32 - 1), (logits, WORD, WORD)),
+        Case("dropout-none", Dropout(0.0), (logits, WORD, WORD)),
+        Case("dropout-flat", Dropout(0.25), (f32(37), WORD, WORD)),
+        Case("fused-linear-dropout", Fused(Linear(), dropped), (logits, weight, bias, WORD, WORD)),
+        Case(
+            "fused-conv-dropout",
+            Fused(Conv2d(), (Step(Dropout(0.4), (4, 2, 3)),)),
+            (f32(n, 2, 5, 7), filters, WORD, WORD),
+        ),
+        Case(
+            "fused-dgrad-dropout",
+            Fused(Conv2dDgrad(stride=(2, 1), result=f32(n, 2, 7, 6)), (Step(Dropout(0.6, 1), (4, 2, 3)),)),
+            (f32(n, 7, 3, 4), filters, WORD, WORD),
+        ),
+        Case("leaky_relu", LeakyRelu(), (image,)),
+        Case("leaky_relu-steep", LeakyRelu(1.5), (logits,)),
+        Case("leaky_relu_grad", LeakyReluGrad(0.2), (image, image)),
+    ]
+    for name, attributes in NORMS.items():
+        cases += [
+            Case(f"lrn-{name}", Lrn(**attributes), (image,)),
+            Case(f"lrn_terms-{name}", LrnTerms(**attributes), (image, image)),
+            Case(f"lrn_grad-{name}", LrnGrad(**attributes), (image, image, image)),
+        ]
     return cases
 
 
@@ -169,7 +241,13 @@ def others(n: int) -> list[Case]:
     return cases
 
 
-FAMILIES: dict[str, Callable[[int], list[Case]]] = {"convolutions": convolutions, "pools": pools, "others": others}
+FAMILIES: dict[str, Callable[[int], list[Case]]] = {
+    "convolutions": convolutions,
+    "pools": pools,
+    "adaptive_pools": adaptive_pools,
+    "regularisers": regularisers,
+    "others": others,
+}
 
 
 def all_cases(n: int) -> list[Case]:

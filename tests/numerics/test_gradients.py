@@ -29,7 +29,7 @@ CASES = [  # rows are read off inputs: a case whose result alone has them comes 
     if has_gradient(c.op)
     and any(t.rows is not None for t in c.inputs) == any(t.rows is not None for t in (*c.inputs, *c.outputs))
 ]
-KINKED = ("relu", "max_pool")
+KINKED = ("relu", "leaky_relu", "max_pool", "adaptive_max_pool")
 
 
 def test_operators_without_a_gradient_are_the_ones_that_need_none() -> None:
@@ -37,7 +37,7 @@ def test_operators_without_a_gradient_are_the_ones_that_need_none() -> None:
     without = {n for n, cls in OPS.items() if not issubclass(cls, KernelOp) and cls.vjp is Op.vjp}
     assert without == {
         "fused", "sgd", "sgd_momentum", "adam", "correct", "cross_entropy_grad", "mse_grad", "softmax_grad",
-        "sigmoid_grad", "tanh_grad", "max_pool_grad",
+        "sigmoid_grad", "tanh_grad", "max_pool_grad", "adaptive_max_pool_grad", "lrn_terms", "lrn_grad",
     }  # fmt: skip
 
 

@@ -12,21 +12,33 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from convc.ir.core import OPS, Graph, checked_infer
+from convc.ir.core import OPS, Graph, Op, checked_infer
 from convc.ir.interp import interpret
 from convc.ir.kernels import KernelOp
+from convc.ir.ops.adaptive_pool import AdaptiveAvgPool, AdaptiveMaxPool
 from convc.ir.ops.pool import AvgPool, MaxPool
 from convc.ir.types import Rows
 from convc.passes.lower import lower
 from convc.testing import check_view, random_inputs
 from convc.testing.rewrite import assert_close
 from convc.testing.views import definition
-from tests.numerics.cases import CASES, POOLS, Case, all_cases, convolutions, names, others, pools
+from tests.numerics.cases import (
+    CASES,
+    POOLS,
+    Case,
+    adaptive_pools,
+    all_cases,
+    convolutions,
+    names,
+    others,
+    pools,
+    regularisers,
+)
 from tests.numerics.helpers import combined
 
 Array = npt.NDArray[Any]
 SUMS = [c for c in CASES if definition(c.op, c.inputs, c.outputs, 1) is not None and c.op.name != "fused"]
-SMALL = [*pools(Rows(2)), *others(Rows(2))]
+SMALL = [*pools(Rows(2)), *adaptive_pools(Rows(2)), *regularisers(Rows(2)), *others(Rows(2))]
 
 
 def test_there_is_a_case_for_every_operator() -> None:
@@ -79,19 +91,23 @@ def test_pools_are_those_of_the_equation(name: str) -> None:
         assert means[1][point] == pytest.approx(total / len(taps), rel=1e-12, abs=1e-12)
 
 
+def pool_of(op: Any) -> Op:
+    """The pooling whose gradient `op` is."""
+    if op.name == "max_pool_grad":
+        return MaxPool(**op.shared, indices=True)
+    if op.name == "avg_pool_grad":
+        return AvgPool(**op.shared, count_include_pad=op.count_include_pad)
+    return AdaptiveMaxPool(op.output, indices=True) if "max" in op.name else AdaptiveAvgPool(op.output)
+
+
 @pytest.mark.parametrize("case", [c for c in CASES if "pool_grad" in c.name], ids=lambda c: c.name)
 def test_pool_gradients_are_adjoint_to_pools(case: Case) -> None:
     """sum of dx * x = sum of dy * pool(x) for the linear map that a pool is once its winners are known."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal([int(e) for e in case.op.result.shape])  # type: ignore[attr-defined]
     dy = rng.standard_normal([int(e) for e in case.inputs[0].shape])
-    attributes: dict[str, Any] = dict(case.op.shared)  # type: ignore[attr-defined]
-    if case.op.name == "max_pool_grad":
-        y, at = MaxPool(**attributes, indices=True).reference(x)
-        (dx,) = case.op.reference(dy, at)
-    else:
-        (y,) = AvgPool(**attributes, count_include_pad=case.op.count_include_pad).reference(x)  # type: ignore[attr-defined]
-        (dx,) = case.op.reference(dy)
+    y, *indices = pool_of(case.op).reference(x)
+    (dx,) = case.op.reference(dy, *indices)
     assert (dx * x).sum() == pytest.approx((dy * y).sum(), rel=1e-10)
 
 

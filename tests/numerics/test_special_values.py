@@ -87,15 +87,17 @@ def test_pointwise_operators_on_special_values(capacity: int) -> None:
           %0: f32[n<={capacity},{count}] = relu(%x)
           %1: f32[n<={capacity},{count}] = sigmoid(%x)
           %2: f32[n<={capacity},{count}] = tanh(%x)
-          return %0, %1, %2
+          %3: f32[n<={capacity},{count}] = leaky_relu(%x) {{slope=0.25}}
+          return %0, %1, %2, %3
         }}""")
     )
-    relu, sigmoid, tanh = program(np.tile(SPECIAL, (capacity, 1)))
+    relu, sigmoid, tanh, leaky = program(np.tile(SPECIAL, (capacity, 1)))
     wide = SPECIAL.astype(np.float64)
     with np.errstate(all="ignore"):
         exact = [np.maximum(wide, 0), 1 / (1 + np.exp(-wide)), np.tanh(wide)]
     for row in range(capacity):
         np.testing.assert_array_equal(relu[row], exact[0].astype(np.float32))
+        np.testing.assert_array_equal(leaky[row], np.where(wide > 0, wide, wide / 4).astype(np.float32))
         # exp of at most 2 ulp, then a sum and a quotient of half a unit each: below 2 * 2 + 2
         np.testing.assert_array_less(ulps(np.nan_to_num(sigmoid[row]), np.nan_to_num(exact[1])), 6)
         np.testing.assert_array_equal(np.isnan(sigmoid[row]), np.isnan(wide))
@@ -125,6 +127,23 @@ def test_a_nan_wins_its_window(capacity: int) -> None:
     np.testing.assert_array_equal(at[0, 0], [[1, 0], [0, 2]])
     np.testing.assert_array_equal(best[1:], 1.0)
     np.testing.assert_array_equal(at[1:], 0)
+
+
+def test_a_nan_wins_uneven_windows_and_beyond_a_window_nothing_does() -> None:
+    program = convc.compile(
+        convc.parse_graph("""
+        graph @g(%x: f32[n<=8,1,5,3]) {
+          %0: f32[n<=8,1,3,2], %1: i32[n<=8,1,3,2] = adaptive_max_pool(%x) {output=[3, 2], indices=True}
+          return %0, %1
+        }""")
+    )
+    x = np.full((3, 1, 5, 3), -INF, np.float32)
+    x[1, 0, 1, 1] = NAN  # in the first two windows of both sides
+    best, at = program(x)
+    np.testing.assert_array_equal(at[[0, 2]], np.tile(np.array([[0, 1], [3, 4], [9, 10]]), (2, 1, 1, 1)))
+    np.testing.assert_array_equal(best[[0, 2]], -INF)
+    np.testing.assert_array_equal(at[1, 0], [[4, 4], [4, 4], [9, 10]])
+    np.testing.assert_array_equal(np.isnan(best[1, 0]), [[True, True], [True, True], [False, False]])
 
 
 def test_padding_is_never_chosen() -> None:

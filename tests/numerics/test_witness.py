@@ -72,6 +72,63 @@ def avg_pool(op: Any, x: Any) -> Any:
     return total / (inside * (op.kernel[0] * op.kernel[1]))
 
 
+def adaptive_max_pool(op: Any, x: Any) -> Tensors:
+    y, at = F.adaptive_max_pool2d(x, op.output, return_indices=True)
+    return (y, at) if op.indices else (y,)
+
+
+def adaptive_max_pool_grad(op: Any, dy: Any, at: Any) -> Any:
+    """PyTorch scatters to any pixel; here one that is not in its window gets nothing."""
+    height, width = shape_of(op)[2:]
+    h, w = at.long() // width, at.long() % width
+    p, q = torch.meshgrid(torch.arange(op.output[0]), torch.arange(op.output[1]), indexing="ij")
+    low = (p * height // op.output[0] <= h) & (q * width // op.output[1] <= w)
+    high = (h * op.output[0] < (p + 1) * height) & (w * op.output[1] < (q + 1) * width)
+    dx = torch.zeros(*dy.shape[:2], height * width, dtype=dy.dtype)
+    dx.scatter_add_(2, at.long().flatten(2), torch.where(low & high, dy, 0).flatten(2))
+    return dx.reshape(*dy.shape[:2], height, width)
+
+
+def philox(counter: list[int], key: list[int]) -> int:
+    """The first word of Philox4x32-10, in Python's integers."""
+    for _ in range(10):
+        a, b = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
+        counter = [(b >> 32) ^ counter[1] ^ key[0], b % 2**32, (a >> 32) ^ counter[3] ^ key[1], a % 2**32]
+        key = [(key[0] + 0x9E3779B9) % 2**32, (key[1] + 0xBB67AE85) % 2**32]
+    return counter[0]
+
+
+def dropout(op: Any, x: Any, seed: Any, step: Any) -> Any:
+    """PyTorch draws its own numbers; the mask here is Philox's, step by step."""
+    drawn = [philox([i, 0, int(step), 0], [int(seed), op.stream]) / 2**32 for i in range(x.numel())]
+    return x * (torch.tensor(drawn).reshape(x.shape) >= op.p) / (1 - op.p)
+
+
+def lrn(op: Any, x: Any) -> Any:
+    return F.local_response_norm(x, op.size, op.alpha, op.beta, op.k)
+
+
+def lrn_scale(op: Any, x: Any) -> Any:
+    """s: to the power 1, PyTorch's y is x * s."""
+    return F.local_response_norm(x, op.size, op.alpha, -1.0, op.k) / x
+
+
+def lrn_terms(op: Any, dy: Any, x: Any) -> Any:
+    return dy * x * lrn_scale(op, x) ** (-op.beta - 1)
+
+
+def lrn_grad(op: Any, dy: Any, x: Any, t: Any) -> Any:
+    """PyTorch's gradient where t is the sum's own terms; t is any here, so the part that it adds is exchanged."""
+    whole = gradient(lambda v: lrn(op, v), x.shape, dy, x)
+
+    def around(terms: Any) -> Any:
+        padded = F.pad(terms, (0, 0, 0, 0, (op.size - 1) // 2, op.size // 2))
+        return x * sum(padded[:, j : j + x.shape[1]] for j in range(op.size))
+
+    factor = 2 * op.beta * op.alpha / op.size
+    return whole - factor * (around(t) - around(lrn_terms(op, dy, x)))
+
+
 def fused(op: Any, *x: Any) -> Tensors:
     values = [*x, *witness(op.anchor)(op.anchor, *x[:ANCHOR_OPERANDS])]
     for step in op.steps:
@@ -143,6 +200,18 @@ WITNESSES: dict[str, Witness] = {
     "relu_grad": one(lambda op, dy, y: gradient(F.relu, y.shape, dy, y)),
     "sigmoid_grad": one(lambda op, dy, y: torch.ops.aten.sigmoid_backward(dy, y)),
     "tanh_grad": one(lambda op, dy, y: torch.ops.aten.tanh_backward(dy, y)),
+    "leaky_relu": one(lambda op, x: F.leaky_relu(x, op.slope)),
+    "leaky_relu_grad": one(lambda op, dy, y: gradient(lambda x: F.leaky_relu(x, op.slope), y.shape, dy, y)),
+    "dropout": one(dropout),
+    "lrn": one(lrn),
+    "lrn_terms": one(lrn_terms),
+    "lrn_grad": one(lrn_grad),
+    "adaptive_avg_pool": one(lambda op, x: F.adaptive_avg_pool2d(x, op.output)),
+    "adaptive_avg_pool_grad": one(
+        lambda op, dy: gradient(lambda x: F.adaptive_avg_pool2d(x, op.output), shape_of(op), dy)
+    ),
+    "adaptive_max_pool": adaptive_max_pool,
+    "adaptive_max_pool_grad": one(adaptive_max_pool_grad),
     "add": one(lambda op, x, y: torch.add(x, y)),
     "mul": one(lambda op, x, y: torch.mul(x, y)),
     "bias_add": one(lambda op, x, b: (x.movedim(op.axis, -1) + b).movedim(-1, op.axis)),

@@ -57,6 +57,23 @@ RULES = {
           %1: f32[n<=4,3] = full() {value=1}
           return %x }""",
     ),
+    "adaptive pooling with even windows is pooling": (
+        """graph @g(%x: f32[n<=4,3,6,8]) {
+          %0: f32[n<=4,3,3,2] = adaptive_avg_pool(%x) {output=[3, 2]}
+          %1: f32[n<=4,3,1,1] = adaptive_max_pool(%x)
+          return %0, %1 }""",
+        """graph @g(%x: f32[n<=4,3,6,8]) {
+          %0: f32[n<=4,3,3,2] = avg_pool(%x) {kernel=[2, 4]} loc(: canonicalize)
+          %1: f32[n<=4,3,1,1] = max_pool(%x) {kernel=[6, 8]} loc(: canonicalize)
+          return %0, %1 }""",
+    ),
+    "pooling over single pixels goes": (
+        """graph @g(%x: f32[n<=4,3,6,8]) {
+          %0: f32[n<=4,3,6,8] = adaptive_avg_pool(%x) {output=[6, 8]}
+          %1: f32[n<=4,3,6,8] = max_pool(%0) {kernel=[1, 1]}
+          return %1 }""",
+        "graph @g(%x: f32[n<=4,3,6,8]) { return %x }",
+    ),
     "a broadcast along no axis goes": (
         """graph @g(%x: f32[n<=4,3]) {
           %0: f32[n<=4,3] = broadcast(%x) {axes=[]}

@@ -1,5 +1,31 @@
 """The operators, one file a family. Importing this package registers them all."""
 
-from convc.ir.ops import contract, conv, fused, loss, optim, pointwise, pool, reduce, shape
+from convc.ir.ops import (
+    adaptive_pool,
+    contract,
+    conv,
+    dropout,
+    fused,
+    loss,
+    norm,
+    optim,
+    pointwise,
+    pool,
+    reduce,
+    shape,
+)
 
-__all__ = ["contract", "conv", "fused", "loss", "optim", "pointwise", "pool", "reduce", "shape"]
+__all__ = [
+    "adaptive_pool",
+    "contract",
+    "conv",
+    "dropout",
+    "fused",
+    "loss",
+    "norm",
+    "optim",
+    "pointwise",
+    "pool",
+    "reduce",
+    "shape",
+]

@@ -72,10 +72,12 @@ class Fused(Op, name="fused"):
             op = step.op
             assert isinstance(op, Pointwise)
             step_types = [types[i] for i in step.operands]
-            values[number] = op.scalar(
+            values[number] = op.scalar_at(
+                s.coords,
+                types[-1].shape,
                 *[
                     values[i] if i in values else Load(i, op.coords(place, step_types, s.coords))
                     for place, i in enumerate(step.operands)
-                ]
+                ],
             )
         return replace(s, value=values[operands + len(self.steps)])

@@ -23,6 +23,8 @@ class Update(Op):
     traits = frozenset({"update"})
     state: ClassVar[tuple[str, ...]] = ()
     scalars: ClassVar[tuple[str, ...]] = ()
+    counts: ClassVar[tuple[str, ...]] = ()
+    """Those of the scalars that are whole numbers, i32[]; the others are f32[]."""
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         tensors = 2 + len(self.state)
@@ -100,6 +102,7 @@ class Adam(Update, name="adam"):
 
     state: ClassVar[tuple[str, ...]] = ("m", "v")
     scalars: ClassVar[tuple[str, ...]] = ("lr", "beta1", "beta2", "eps", "weight_decay", "step")
+    counts: ClassVar[tuple[str, ...]] = ("step",)
 
     def reference(self, w: Array, g: Array, *rest: Array) -> tuple[Array, ...]:
         m, v, lr, beta1, beta2, eps, decay, step = rest

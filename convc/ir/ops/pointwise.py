@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,10 @@ class Pointwise(Op):
         """The function of one point."""
         raise IRError(f"operator '{self.name}' has no scalar function")
 
+    def scalar_at(self, point: Sequence[Index], shape: Sequence[int], *args: Scalar) -> Scalar:
+        """The same for the output's `point`, for an operator whose value depends on where it is computed."""
+        return self.scalar(*args)
+
     def coords(self, operand: int, inputs: Sequence[TensorType], point: Sequence[Index]) -> tuple[Index, ...]:
         """Where operand number `operand` is read for the output point."""
         return () if inputs[operand].rank == 0 else tuple(point)
@@ -51,7 +56,8 @@ class Pointwise(Op):
         axes = axes_of(outputs[0])
         point = [Index.of(a) for a in axes]
         args = [Load(i, self.coords(i, inputs, point)) for i in range(len(inputs))]
-        return Loops(LoopNest(axes, (Map((), (store(0, point, self.scalar(*args)),)),)), results=tuple(outputs))
+        value = self.scalar_at(point, outputs[0].shape, *args)
+        return Loops(LoopNest(axes, (Map((), (store(0, point, value),)),)), results=tuple(outputs))
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,54 @@ class ReluGrad(Pointwise, name="relu_grad"):
 
     def vjp(self, b: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
         return b(ReluGrad(), grads[0], node.inputs[1]), None  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Leaky(Pointwise):
+    """What leaky_relu and its gradient share. The slope is above 0, so that y has x's sign: the gradient reads y."""
+
+    slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 < self.slope < inf:
+            raise IRError(
+                f"slope must be above 0 and finite, for the gradient to tell by y's sign, not {self.slope};"
+                " with slope 0 it is relu"
+            )
+
+
+@dataclass(frozen=True)
+class LeakyRelu(Leaky, name="leaky_relu"):
+    """y = x where x > 0, else slope * x; a NaN stays a NaN."""
+
+    def infer(self, x: TensorType) -> tuple[TensorType, ...]:
+        return super().infer(x)
+
+    def reference(self, x: Array) -> tuple[Array, ...]:
+        return (np.where(x > 0, x, x * self.slope),)
+
+    def scalar(self, *args: Scalar) -> Scalar:
+        return select("gt", args[0], 0.0, args[0], args[0] * self.slope)
+
+    def vjp(self, b: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+        return (b(LeakyReluGrad(self.slope), grads[0], node.out),)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class LeakyReluGrad(Leaky, name="leaky_relu_grad"):
+    """dx = dy where y > 0, else slope * dy."""
+
+    def infer(self, dy: TensorType, y: TensorType) -> tuple[TensorType, ...]:
+        return super().infer(dy, y)
+
+    def reference(self, dy: Array, y: Array) -> tuple[Array, ...]:
+        return (np.where(y > 0, dy, dy * self.slope),)
+
+    def scalar(self, *args: Scalar) -> Scalar:
+        return select("gt", args[1], 0.0, args[0], args[0] * self.slope)
+
+    def vjp(self, b: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+        return b(self, grads[0], node.inputs[1]), None  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

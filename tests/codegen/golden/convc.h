@@ -10,6 +10,7 @@
 
 #define UNROLL _Pragma("GCC unroll 64")
 #define INLINE static inline __attribute__((always_inline, unused))
+#define CALLED static __attribute__((noinline, unused)) /* too long to be there once for each point of a tile */
 
 /* Floor division and its remainder, for dividends that may be negative; by > 0. */
 INLINE long floor_div(long a, long by) { return a / by - (a % by < 0); }
@@ -23,7 +24,7 @@ typedef struct {
     void *const *inputs;   /* one pointer for each data input, row-major */
         void *const *outputs;  /* one pointer for each output, row-major */
             void *const *stores;   /* parameters and state: one pointer for each */
-                const float *scalars;  /* learning rate and the like */
+                const int32_t *scalars; /* learning rate, seed and the like: 4 bytes each, f32 or i32 */
                     char *arena;           /* all intermediates */
                         int64_t rows;          /* n: the batch rows of this run */
                         } convc_call;
@@ -38,11 +39,26 @@ INLINE float f32x1_sqrt(float x) { return sqrtf(x); }
 INLINE float f32x1_abs(float x) { return fabsf(x); }
 INLINE float f32x1_splat(float x) { return x; }
 
+/* Uniform in [0, 1): the top 24 bits of word 0 of Philox4x32-10 (Salmon et al., 2011), whose counter is
+ * (index, step, 0) and whose key is (seed, stream). */
+CALLED float f32x1_random(uint64_t index, uint32_t stream, uint32_t seed, uint32_t step)
+{
+    uint64_t c0 = index & 0xffffffffu, c1 = index >> 32, c2 = step, c3 = 0;
+    UNROLL for (int round = 0; round < 10; ++round) {
+        const uint64_t p0 = c0 * 0xd2511f53u, p1 = c2 * 0xcd9e8d57u;
+        c0 = (p1 >> 32) ^ c1 ^ seed, c1 = p1 & 0xffffffffu;
+        c2 = (p0 >> 32) ^ c3 ^ stream, c3 = p0 & 0xffffffffu;
+        seed += 0x9e3779b9u, stream += 0xbb67ae85u;
+    }
+    return (float)(c0 >> 8) * 5.9604644775390625e-8f;
+}
+
 /* 16 lanes of f32. */
 typedef float f32x16 __attribute__((vector_size(64)));
 typedef float f32x16_unaligned __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef int32_t i32x16_unaligned __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint64_t u64x16 __attribute__((vector_size(128)));
 
 INLINE f32x16 f32x16_splat(float x) { return (f32x16){} + x; }
 INLINE f32x16 f32x16_load(const float *p) { return *(const f32x16_unaligned *)p; }
@@ -99,6 +115,21 @@ INLINE f32x16 f32x16_expm1(f32x16 x)
 {
     for (int i = 0; i < 16; ++i) x[i] = expm1f(x[i]);
     return x;
+}
+
+/* f32x1_random at the counters first + between * lane. */
+CALLED f32x16 f32x16_random(uint64_t first, uint64_t between, uint32_t stream, uint32_t seed, uint32_t step)
+{
+    const u64x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const u64x16 at = first + between * lane;
+    u64x16 c0 = at & 0xffffffffu, c1 = at >> 32, c2 = (u64x16){} + step, c3 = {};
+    UNROLL for (int round = 0; round < 10; ++round) {
+        const u64x16 p0 = c0 * 0xd2511f53u, p1 = c2 * 0xcd9e8d57u;
+        c0 = (p1 >> 32) ^ c1 ^ seed, c1 = p1 & 0xffffffffu;
+        c2 = (p0 >> 32) ^ c3 ^ stream, c3 = p0 & 0xffffffffu;
+        seed += 0x9e3779b9u, stream += 0xbb67ae85u;
+    }
+    return __builtin_convertvector(__builtin_convertvector(c0 >> 8, i32x16), f32x16) * 5.9604644775390625e-8f;
 }
 
 /* e^x = 2^k * e^r with |r| <= log(2)/2; e^r by its Taylor polynomial of degree 7, remainder below 1e-8. */
