@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import time
 
+from convc.build.toolchain import Unit, build_shared
 from convc.runtime import pool
-from convc.runtime.toolchain import Unit, build_shared
 
 LANES, CHAINS, ROUNDS = 16, 24, 2_000_000
 

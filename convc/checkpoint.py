@@ -9,11 +9,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from convc.build.files import write_atomically
 from convc.compiler import model_graph
 from convc.data import Dataset
 from convc.errors import DataError
 from convc.nn import Module
-from convc.runtime.files import write_atomically
 from convc.runtime.program import Program
 
 Settings = Mapping[str, object]

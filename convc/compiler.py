@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from convc.build.cache import Cache
 from convc.errors import IRError, RunError
 from convc.ir import ops
 from convc.ir.core import Graph, Value
@@ -14,7 +15,6 @@ from convc.optim import SGD, Optimizer
 from convc.passes import pipeline
 from convc.passes.pipeline import Trace
 from convc.passes.target import Target
-from convc.runtime.cache import Cache
 from convc.runtime.program import Program
 from convc.runtime.store import ParameterStore
 from convc.runtime.targets import TARGETS as TARGETS

@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
+from convc.build.files import write_atomically
 from convc.checkpoint import check_settings, checkpoint_epoch, fingerprints, save_checkpoint, write_settings
 from convc.data import Dataset
 from convc.errors import DataError, RunError
 from convc.nn import Module
 from convc.optim import SGD, Adam
-from convc.runtime.files import write_atomically
 from convc.schedule import Schedule, schedule
 from convc.train import EpochResult, Metrics, Trainer, Watch, check_count, compile_trainer, evaluate, fit
 

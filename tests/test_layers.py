@@ -18,8 +18,9 @@ LEVELS = (
     ("ir",),
     ("passes",),
     ("codegen",),
-    ("runtime",),
+    ("build",),
     ("emulator",),
+    ("runtime",),
     ("modules", "nn", "optim", "models", "frontends", "data"),
     ("compiler",),
     ("convc",),  # the package itself: its public names

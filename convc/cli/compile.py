@@ -9,16 +9,16 @@ from typing import Any, Literal
 import click
 
 from convc import __version__
+from convc.build.archs import check_arch
+from convc.build.cuda import build_cubin, find_cuda_compiler, resources
+from convc.build.log import build_logged
+from convc.build.nvidia import INSTALL
 from convc.cli.lowering import lower_model
 from convc.cli.options import arch_option, model_options, target_option, working
 from convc.codegen.cuda.emit import CudaSource
 from convc.codegen.emission import emission, write_emission
 from convc.codegen.emit import CSource
 from convc.codegen.source import Source
-from convc.runtime.archs import check_arch
-from convc.runtime.build_log import build_logged
-from convc.runtime.cuda_build import build_cubin, find_cuda_compiler, resources
-from convc.runtime.nvidia import INSTALL
 
 
 @click.command("compile")
@@ -38,9 +38,9 @@ def compile_(
 ) -> None:
     """Write the program of MODEL to a folder: the IR after every pass, the source, and a manifest.
 
-    MODEL is a name from the zoo (lenet5, vgg16, ...), file.py:function, or file.conv. A folder that an earlier call wrote
-    is replaced; one that holds anything else is left alone. CUDA needs no GPU: with the extra `emit`, or a
-    toolkit's nvcc, the folder also gets the binary for --arch, and the manifest what each kernel takes.
+    MODEL is a name from the zoo (lenet5, vgg16, ...), file.py:function, or file.conv. A folder that an earlier
+    call wrote is replaced; one that holds anything else is left alone. CUDA needs no GPU: with the extra `emit`,
+    or a toolkit's nvcc, the folder also gets the binary for --arch, and the manifest what each kernel takes.
 
     \b
     Examples:

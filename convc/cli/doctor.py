@@ -15,6 +15,11 @@ from pathlib import Path
 import click
 import numpy as np
 
+from convc.build.cache import Cache
+from convc.build.nvidia import INSTALL
+from convc.build.nvrtc_library import find_library_file, find_nvrtc
+from convc.build.sass import find_nvdisasm
+from convc.build.toolchain import cpu_features, find_compiler
 from convc.cli.options import in_colour, working
 from convc.errors import ConvcError, ToolchainError
 from convc.ir.interp import interpret
@@ -22,14 +27,9 @@ from convc.ir.text import parse_graph
 from convc.passes import pipeline
 from convc.passes.target import CPU
 from convc.runtime import cpu
-from convc.runtime.cache import Cache
-from convc.runtime.nvidia import INSTALL
-from convc.runtime.nvrtc_library import find_library_file, find_nvrtc
 from convc.runtime.pool import get_num_threads
 from convc.runtime.program import Program
-from convc.runtime.sass import find_nvdisasm
 from convc.runtime.store import ParameterStore
-from convc.runtime.toolchain import cpu_features, find_compiler
 
 PYTHON = (3, 11)
 UNNEEDED = "not needed for the cpu target"

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import click
 
+from convc.build.archs import check_arch
+from convc.build.cuda import build_cubin, build_ptx
+from convc.build.sass import disassemble, listing
 from convc.cli.options import working
 from convc.codegen.cuda.emit import CudaSource
 from convc.codegen.source import Kernel
-from convc.runtime.archs import check_arch
-from convc.runtime.cuda_build import build_cubin, build_ptx
-from convc.runtime.sass import disassemble, listing
 
 _ENTRY = re.compile(r"^(?:\t*\.visible )?\.entry (\w+)\(", re.MULTILINE)
 

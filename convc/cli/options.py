@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from convc.build.archs import DEFAULT_ARCH
 from convc.compiler import MODES
-from convc.runtime.archs import DEFAULT_ARCH
 from convc.runtime.targets import EMITTED
 
 SHAPE_HELP = "The input's shape, N being the most rows of a batch; zoo models have one, with 64 rows."

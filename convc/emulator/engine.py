@@ -6,7 +6,7 @@ import ctypes
 import functools
 from importlib import resources
 
-from convc.runtime.toolchain import Unit, build_shared
+from convc.build.toolchain import Unit, build_shared
 
 CAPACITY = 512
 """How many different reports a launch keeps; as in engine/state.h."""

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from convc.build.files import write_atomically
 from convc.report.axes import (
     GREY,
     INK,
@@ -27,7 +28,6 @@ from convc.report.axes import (
 from convc.report.curves import Curve
 from convc.report.recommend import Recommendation
 from convc.report.verdict import rate_text
-from convc.runtime.files import write_atomically
 
 _DPI = 130
 _MANY_RATES = 9  # from here on, the overview's labels have one line each

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from convc.build.files import write_atomically
 from convc.errors import DataError
-from convc.runtime.files import write_atomically
 
 HISTORY_COLUMNS = ("learning_rate", "epoch", "train_loss", "validation_loss", "test_accuracy")
 TIMING_COLUMNS = ("learning_rate", "epoch", "seconds", "images_per_second")

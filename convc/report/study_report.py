@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jinja2
 
+from convc.build.files import write_atomically
 from convc.errors import DataError
 from convc.report.axes import Frame
 from convc.report.curves import Curve, curves
@@ -18,7 +19,6 @@ from convc.report.history import RunHistory
 from convc.report.recommend import recommend
 from convc.report.rules import rules
 from convc.report.verdict import Verdict, judge, rate_text
-from convc.runtime.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convc.build.cache import Cache
+from convc.build.log import build_logged
+from convc.build.toolchain import cpu_features
 from convc.codegen.emit import CSource, emit_c
 from convc.ir.core import Graph
 from convc.ir.types import DTYPES
 from convc.passes.target import CPU, Target
 from convc.runtime import pool
-from convc.runtime.build_log import build_logged
-from convc.runtime.cache import Cache
 from convc.runtime.store import aligned_zeros
-from convc.runtime.toolchain import cpu_features
 
 Array = npt.NDArray[Any]
 

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convc.build.archs import DEFAULT_ARCH
+from convc.build.cache import Cache
+from convc.build.cuda import build_ptx
 from convc.codegen.cuda.emit import CudaSource, Launch, emit_cuda
 from convc.codegen.source import Parameter
 from convc.codegen.storage import Place
@@ -15,9 +18,6 @@ from convc.emulator import Buffer, Module, Report
 from convc.errors import RunError
 from convc.ir.core import Graph
 from convc.ir.types import DTYPES
-from convc.runtime.archs import DEFAULT_ARCH
-from convc.runtime.cache import Cache
-from convc.runtime.cuda_build import build_ptx
 from convc.runtime.store import aligned_zeros
 
 Array = npt.NDArray[Any]

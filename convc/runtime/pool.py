@@ -7,8 +7,8 @@ import functools
 import os
 from importlib import resources
 
+from convc.build.toolchain import Unit, build_shared
 from convc.errors import RunError
-from convc.runtime.toolchain import Unit, build_shared
 
 MAX_THREADS = 1024  # as in pool.c
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from convc.build.files import write_atomically
 from convc.codegen.env import environment
 from convc.codegen.source import Source
 from convc.codegen.summary import KernelSummary, ProgramSummary, count, summarise
@@ -14,7 +15,6 @@ from convc.ir.lexer import printable
 from convc.passes.pipeline import Trace
 from convc.passes.plan_memory import intervals
 from convc.passes.stages import stage_diff
-from convc.runtime.files import write_atomically
 
 HEADINGS = ("kernel", "from", "FLOP", "bytes", "tile", "share of FLOP")
 NUMBERS = ("FLOP", "bytes", "share of FLOP")

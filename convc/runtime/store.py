@@ -12,10 +12,10 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from convc.build.files import write_atomically
 from convc.errors import DataError, RunError
 from convc.ir.core import Graph, Role
 from convc.ir.types import DTYPES, TensorType
-from convc.runtime.files import write_atomically
 
 Array = npt.NDArray[Any]
 ALIGNMENT = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convc.build.cache import Cache
 from convc.codegen.cuda.emit import emit_cuda
 from convc.codegen.emit import emit_c
 from convc.codegen.source import Source
@@ -9,7 +10,6 @@ from convc.errors import RunError
 from convc.ir.core import Graph
 from convc.passes.target import CUDA, Target
 from convc.runtime import cpu
-from convc.runtime.cache import Cache
 from convc.runtime.cpu import CpuExecutable
 from convc.runtime.executable import Executable
 

@@ -2,13 +2,13 @@ import json
 
 import pytest
 
+from convc.build.cache import Cache
+from convc.build.toolchain import Unit, build_shared
 from convc.codegen.emission import write_emission
 from convc.codegen.emit import emit_c
 from convc.errors import DataError, ToolchainError
 from convc.ir.text import parse_graph
 from convc.passes.plan_memory import unplanned_bytes
-from convc.runtime.cache import Cache
-from convc.runtime.toolchain import Unit, build_shared
 
 FILES = {"ir/00_input.conv": "a\n", "src/a.c": "b\n", "manifest.json": '{"files": {}}'}
 
@@ -22,7 +22,8 @@ def emission_of(texts):
     from hashlib import sha256
 
     hashes = {name: sha256(text.encode()).hexdigest() for name, text in texts.items()}
-    return {**texts, "manifest.json": json.dumps({"files": hashes})}
+    contents = {name: text.encode() for name, text in texts.items()}
+    return {**contents, "manifest.json": json.dumps({"files": hashes}).encode()}
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def test_a_build_that_fails_is_an_error_and_leaves_the_source_to_look_at(convc, 
     def refuse(*_args, **_settings):
         raise ToolchainError("C compiler cc failed on unit conv1")
 
-    monkeypatch.setattr("convc.runtime.build_log.build_shared", refuse)
+    monkeypatch.setattr("convc.build.log.build_shared", refuse)
     result = convc("compile", graph_file, "--emit", tmp_path / "out")
     assert (result.code, result.err) == (1, "convc: error: C compiler cc failed on unit conv1\n")
     assert manifest_of(tmp_path / "out")["name"] == "net"
@@ -187,13 +188,13 @@ def test_a_failure_half_way_leaves_what_was_there(tmp_path, monkeypatch, before)
     there = names(tmp_path)
     written = []
 
-    def write_text(path, text, **settings):
+    def write_bytes(path, content):
         if len(written) == 2:
             raise OSError(28, "No space left on device")
         written.append(path)
-        path.write_bytes(text.encode())
+        path.write_text(content.decode())
 
-    monkeypatch.setattr("pathlib.Path.write_text", write_text)
+    monkeypatch.setattr("pathlib.Path.write_bytes", write_bytes)
     with pytest.raises(DataError, match=r"cannot write .*out: No space left on device; choose a folder"):
         write_emission(folder, FILES)
     assert len(written) == 2

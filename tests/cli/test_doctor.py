@@ -1,8 +1,8 @@
 import pytest
 
+from convc.build.nvrtc_library import find_library_file
 from convc.cli import doctor
 from convc.errors import ToolchainError
-from convc.runtime.nvrtc_library import find_library_file
 
 
 def lines_of(text):
@@ -76,9 +76,9 @@ def test_a_wrong_result_is_not_called_working(convc, monkeypatch):
 
 def test_cuda_tools_that_are_not_installed_come_with_their_command(convc, monkeypatch, tmp_path):
     for module in ("nvidia", "sass"):
-        monkeypatch.setattr(f"convc.runtime.{module}.wheel_roots", list)
-        monkeypatch.setattr(f"convc.runtime.{module}.toolkit_roots", list)
-    monkeypatch.setattr("convc.runtime.nvrtc_library.find_library", lambda name: None)
+        monkeypatch.setattr(f"convc.build.{module}.wheel_roots", list)
+        monkeypatch.setattr(f"convc.build.{module}.toolkit_roots", list)
+    monkeypatch.setattr("convc.build.nvrtc_library.find_library", lambda name: None)
     monkeypatch.setattr(doctor, "CHECKS", {name: doctor.CHECKS[name] for name in ("NVRTC", "nvdisasm", "Python")})
     monkeypatch.setenv("PATH", str(tmp_path))
     result = convc("doctor")

@@ -6,15 +6,15 @@ from functools import cache
 
 import pytest
 
+from convc.build.cubin import Cubin
+from convc.build.nvrtc import compile_cubin, compile_ptx
+from convc.build.nvrtc_library import find_library_file
+from convc.build.sass import Instruction, disassemble, local_memory, select
 from convc.cli.machine_code import entries
 from convc.codegen.cuda.emit import CudaSource, emit_cuda
 from convc.ir.core import Graph
 from convc.passes.pipeline import pipeline, run
 from convc.passes.target import CUDA
-from convc.runtime.cubin import Cubin
-from convc.runtime.nvrtc import compile_cubin, compile_ptx
-from convc.runtime.nvrtc_library import find_library_file
-from convc.runtime.sass import Instruction, disassemble, local_memory, select
 from tests.cuda.programs import every_tile, lenet, with_tiles
 
 pytestmark = pytest.mark.skipif(find_library_file() is None, reason="NVRTC is not installed: pip install 'convc[emit]'")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 
 import convc
+from convc.build.nvrtc_library import find_library_file
 from convc.ir.kernels import TeamSchedule
 from convc.ir.types import Rows
-from convc.runtime.nvrtc_library import find_library_file
 from tests.cuda.programs import emulated, every_tile, with_team, with_tiles
 from tests.numerics import test_cpu_fuzz as fuzz
 from tests.numerics.cases import FAMILIES, Case, all_cases

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import convc
+from convc.build.nvrtc_library import find_library_file
 from convc.data import load
-from convc.runtime.nvrtc_library import find_library_file
 from convc.runtime.program import Program
 
 pytestmark = pytest.mark.skipif(find_library_file() is None, reason="NVRTC is not installed: pip install 'convc[emit]'")

@@ -91,7 +91,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("convc.runtime.files.os.replace", refuse)
+    monkeypatch.setattr("convc.build.files.os.replace", refuse)
     with pytest.raises(DataError, match="No space left on device"):
         write_history(path, [GOOD])
     assert path.read_text() == "old"

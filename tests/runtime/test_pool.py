@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from convc.build.toolchain import Unit, build_shared
 from convc.errors import ConvcError, RunError
 from convc.runtime import pool
-from convc.runtime.toolchain import Unit, build_shared
 
 SOURCE = """
 #include <stdatomic.h>

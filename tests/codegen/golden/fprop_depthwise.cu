@@ -64,7 +64,7 @@ extern "C" __global__ void __launch_bounds__(128)
             const int element = thread + part * 128;
             const int line = element / 16, depth = element % 16;
             const int gemm_m = m_first + line, gemm_k = k_first + depth;
-            a_tile[depth][line] = (0 < m_extent && gemm_k < k_extent ? w_ptr[g * 9 + gemm_k] : 0.0f);
+            a_tile[depth][line] = (gemm_m < m_extent && gemm_k < k_extent ? w_ptr[g * 9 + gemm_k] : 0.0f);
         }
         /* B: consecutive threads along N */
         UNROLL for (int part = 0; part < 4; ++part) {

@@ -21,7 +21,7 @@ INLINE void relayout_f32_point(const float *restrict x_ptr, float *restrict x_bl
                     33 - (c_block * 4), 0.0f) : f32x4_load(x_ptr + n * 33 + c_block * 4));
             for (int lane = 0; lane < 4; ++lane)
                 if (!partial || (c_block * 4 + lane < 33))
-                    x_blocked_ptr[((n) / 16) * 528 + c_block * 64 + lane * 16 + (n) % 16] = lanes[lane];
+                    x_blocked_ptr[(n / 16) * 528 + c_block * 64 + lane * 16 + n % 16] = lanes[lane];
         }
     }
 }
@@ -134,24 +134,24 @@ INLINE void relayout_f32_2_point(const float *restrict t2_blocked_ptr, float *re
             f32x8_store(t2_ptr + n * 7, (partial ? ({
             f32x8 lanes;
             for (int lane = 0; lane < 8; ++lane)
-                lanes[lane] = lane < 7 ? t2_blocked_ptr[((n) / 16) * 112 + lane * 16 + (n) % 16] : 0.0f;
+                lanes[lane] = lane < 7 ? t2_blocked_ptr[(n / 16) * 112 + lane * 16 + n % 16] : 0.0f;
             lanes;
         }) : ({
             f32x8 lanes;
             for (int lane = 0; lane < 8; ++lane)
-                lanes[lane] = t2_blocked_ptr[((n) / 16) * 112 + lane * 16 + (n) % 16];
+                lanes[lane] = t2_blocked_ptr[(n / 16) * 112 + lane * 16 + n % 16];
             lanes;
         })));
         else {
             const f32x8 lanes = (partial ? ({
                 f32x8 lanes;
                 for (int lane = 0; lane < 8; ++lane)
-                    lanes[lane] = lane < 7 ? t2_blocked_ptr[((n) / 16) * 112 + lane * 16 + (n) % 16] : 0.0f;
+                    lanes[lane] = lane < 7 ? t2_blocked_ptr[(n / 16) * 112 + lane * 16 + n % 16] : 0.0f;
                 lanes;
             }) : ({
                 f32x8 lanes;
                 for (int lane = 0; lane < 8; ++lane)
-                    lanes[lane] = t2_blocked_ptr[((n) / 16) * 112 + lane * 16 + (n) % 16];
+                    lanes[lane] = t2_blocked_ptr[(n / 16) * 112 + lane * 16 + n % 16];
                 lanes;
             }));
             for (int lane = 0; lane < 8; ++lane)

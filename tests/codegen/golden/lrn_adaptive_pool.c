@@ -17,12 +17,12 @@ INLINE void relayout_f32_point(const float *restrict x_ptr, float *restrict x_bl
     (void)partial;
     {
         {
-            const f32x16 lanes = (partial ? f32x16_load_lanes(x_ptr + n * 210 + chw_block * 16, 0 -
-                    (chw_block * 16), 210 - (chw_block * 16), 0.0f) : f32x16_load(x_ptr + n * 210 +
-                    chw_block * 16));
+            const f32x16 lanes = (partial ? f32x16_load_lanes(x_ptr + n * 210 + chw_block * 16,
+                    0 - (chw_block * 16), 210 - (chw_block * 16), 0.0f) :
+                    f32x16_load(x_ptr + n * 210 + chw_block * 16));
             for (int lane = 0; lane < 16; ++lane)
                 if (!partial || (chw_block * 16 + lane < 210))
-                    x_blocked_ptr[((n) / 16) * 3344 + chw_block * 256 + lane * 16 + n] = lanes[lane];
+                    x_blocked_ptr[(n / 16) * 3344 + chw_block * 256 + lane * 16 + n] = lanes[lane];
         }
     }
 }
@@ -66,9 +66,9 @@ INLINE void norm1_lrn_f32_point(const float *restrict x_blocked_ptr, float *rest
         squares_value += (t0_0 * t0_0);
     }
     {
-        f32x16_store(t0_ptr + n_block * 3360 + c * 560 + hw * 16, (f32x16_load(x_blocked_ptr +
-                n_block * 3360 + c * 560 + hw * 16) * f32x16_exp((-0.75f * f32x16_log((2.0f +
-                (0.1f * squares_value)))))));
+        f32x16_store(t0_ptr + n_block * 3360 + c * 560 + hw * 16,
+                (f32x16_load(x_blocked_ptr + n_block * 3360 + c * 560 +
+                hw * 16) * f32x16_exp((-0.75f * f32x16_log((2.0f + (0.1f * squares_value)))))));
     }
 }
 
@@ -107,10 +107,11 @@ INLINE void pool1_adaptive_avg_pool_relayout_f32_point(const float *restrict t0_
     f32x16 total_value = f32x16_splat(0.0f);
     for (long r = 0; r < 3; ++r) {
         for (long s = 0; s < 3; ++s) {
-            total_value += ((p * 2) / 5 + r - (p * 2 + 1) / 5 - 2 < 0 && (q * 2) / 3 + s - (q * 2 + 1) / 3 -
-                    2 < 0 && (p * 2) / 5 + p + r < 7 && (q * 2) / 3 + q + s < 5 ? f32x16_load(t0_ptr +
-                    n_block * 3360 + c * 560 + ((p * 2) / 5) * 80 + p * 80 + r * 80 + ((q * 2) / 3) * 16 +
-                    q * 16 + s * 16) : f32x16_splat(0.0f));
+            total_value += ((p * 2) / 5 + r - (p * 2 + 1) / 5 - 2 < 0 &&
+                    (q * 2) / 3 + s - (q * 2 + 1) / 3 - 2 < 0 && (p * 2) / 5 + p + r < 7 &&
+                    (q * 2) / 3 + q + s < 5 ? f32x16_load(t0_ptr + n_block * 3360 + c * 560 +
+                    ((p * 2) / 5) * 80 + p * 80 + r * 80 + ((q * 2) / 3) * 16 + q * 16 + s * 16) :
+                    f32x16_splat(0.0f));
         }
     }
     {

@@ -13,7 +13,7 @@ import platformdirs
 import pytest
 
 from convc.errors import ToolchainError
-from convc.runtime.cache import Cache
+from convc.build.cache import Cache
 
 KEY = Cache.key("an", "entry")
 

@@ -12,14 +12,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from convc.errors import ToolchainError
-from convc.runtime.archs import ARCHS, check_arch, limits_of
-from convc.runtime.cache import Cache
-from convc.runtime.cubin import Resources
-from convc.runtime.nvidia import find_files
-from convc.runtime.nvrtc import compile_cubin
-from convc.runtime.nvrtc_library import find_library_file
-from convc.runtime.occupancy import Limiter, Occupancy, occupancy
-from convc.runtime.toolchain import find_compiler
+from convc.build.archs import ARCHS, check_arch, limits_of
+from convc.build.cache import Cache
+from convc.build.cubin import Resources
+from convc.build.nvidia import find_files
+from convc.build.nvrtc import compile_cubin
+from convc.build.nvrtc_library import find_library_file
+from convc.build.occupancy import Limiter, Occupancy, occupancy
+from convc.build.toolchain import find_compiler
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from convc.errors import ToolchainError
-from convc.runtime.archs import ARCHS
-from convc.runtime.nvidia import INSTALL, find_files
+from convc.build.archs import ARCHS
+from convc.build.nvidia import INSTALL, find_files
 
 LIBRARY_FOLDERS = ("lib", "lib64", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib")
 

@@ -16,12 +16,12 @@ import pytest
 from cuda_sources import SAXPY, SGEMM, SHARED, SPILL
 
 from convc.errors import ToolchainError
-from convc.runtime import nvidia, nvrtc, nvrtc_library
-from convc.runtime.archs import ARCHS
-from convc.runtime.cache import Cache
-from convc.runtime.cubin import Resources, elf_sections, read_resources
-from convc.runtime.nvrtc import check_arch, compile_cubin, compile_ptx, find_nvrtc
-from convc.runtime.nvrtc_library import Nvrtc, find_library_file
+from convc.build import nvidia, nvrtc, nvrtc_library
+from convc.build.archs import ARCHS
+from convc.build.cache import Cache
+from convc.build.cubin import Resources, elf_sections, read_resources
+from convc.build.nvrtc import check_arch, compile_cubin, compile_ptx, find_nvrtc
+from convc.build.nvrtc_library import Nvrtc, find_library_file
 
 MISSING = "NVRTC is not installed: run `pip install 'convc[emit]'`"
 TARGETS = ("sm_80", "sm_90a", "sm_100")
@@ -389,7 +389,7 @@ def test_wheels_are_found_without_an_import(tmp_path: Path, monkeypatch: pytest.
 def test_an_import_loads_nothing() -> None:
     script = (
         "import ctypes; ctypes.CDLL = None\n"
-        "import convc, convc.runtime.nvrtc, convc.runtime.sass, convc.runtime.occupancy\n"
+        "import convc, convc.build.nvrtc, convc.build.sass, convc.build.occupancy\n"
         "print('libnvrtc' in open('/proc/self/maps').read())"
     )
     if not Path("/proc/self/maps").exists():

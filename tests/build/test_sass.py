@@ -9,11 +9,11 @@ import pytest
 from cuda_sources import SAXPY, SGEMM, SPILL
 
 from convc.errors import ToolchainError
-from convc.runtime import nvidia, sass
-from convc.runtime.cache import Cache
-from convc.runtime.nvrtc import compile_cubin
-from convc.runtime.nvrtc_library import find_library_file
-from convc.runtime.sass import (
+from convc.build import nvidia, sass
+from convc.build.cache import Cache
+from convc.build.nvrtc import compile_cubin
+from convc.build.nvrtc_library import find_library_file
+from convc.build.sass import (
     Instruction,
     count,
     disassemble,

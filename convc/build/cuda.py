@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from convc.codegen.cuda.emit import CudaSource
-from convc.runtime import nvcc, nvrtc
-from convc.runtime.cache import Cache
-from convc.runtime.cubin import Cubin
-from convc.runtime.nvrtc_library import find_library_file
-from convc.runtime.occupancy import occupancy
+from convc.build import nvcc, nvrtc
+from convc.build.cache import Cache
+from convc.build.cubin import Cubin
+from convc.build.nvrtc_library import find_library_file
+from convc.build.occupancy import occupancy
 
 
 def find_cuda_compiler() -> str | None:

@@ -9,11 +9,11 @@ import subprocess
 from pathlib import Path
 
 from convc.errors import ToolchainError
-from convc.runtime.archs import check_arch
-from convc.runtime.cache import Cache
-from convc.runtime.cubin import Cubin, check_shared, read_resources
-from convc.runtime.nvidia import find_files, toolkit_roots
-from convc.runtime.refusal import Complaint, refusal
+from convc.build.archs import check_arch
+from convc.build.cache import Cache
+from convc.build.cubin import Cubin, check_shared, read_resources
+from convc.build.nvidia import find_files, toolkit_roots
+from convc.build.refusal import Complaint, refusal
 
 FLAGS = ("-std=c++17", "--fmad=true", "-lineinfo")
 _FIRST_ERROR = re.compile(

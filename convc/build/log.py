@@ -7,8 +7,8 @@ from time import perf_counter
 
 from convc.codegen.emit import CSource
 from convc.debug import LINES, SOURCE, level, say
-from convc.runtime.cache import Cache
-from convc.runtime.toolchain import Unit, build_shared
+from convc.build.cache import Cache
+from convc.build.toolchain import Unit, build_shared
 
 
 class WatchedCache(Cache):

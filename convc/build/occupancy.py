@@ -1,7 +1,7 @@
 """How many blocks of a kernel an SM runs at once, and what stands in the way of more.
 
 The rules are those of the occupancy section of the CUDA C++ Best Practices Guide; the numbers, those of
-`convc.runtime.archs`. They need no device.
+`convc.build.archs`. They need no device.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convc.errors import ToolchainError
-from convc.runtime.archs import Limits, limits_of
-from convc.runtime.cubin import Resources
+from convc.build.archs import Limits, limits_of
+from convc.build.cubin import Resources
 
 WARP = 32
 Limiter = Literal["warps", "blocks", "registers", "shared", "barriers"]

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convc.errors import ToolchainError
-from convc.runtime.cache import Cache
-from convc.runtime.refusal import Complaint, refusal
+from convc.build.cache import Cache
+from convc.build.refusal import Complaint, refusal
 
 # Not -O3: with gcc 12 it unrolls and jams the kernels' loops a second time and spills their accumulators.
 # The kernels say with vector types what is a vector, hence no auto-vectorizer either.

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from convc.errors import ToolchainError
-from convc.runtime import archs
-from convc.runtime.cache import Cache
-from convc.runtime.cubin import Cubin, check_shared, read_resources
-from convc.runtime.nvrtc_library import Nvrtc, Outcome, find_library_file, find_nvrtc
-from convc.runtime.refusal import Complaint, quote, refusal
+from convc.build import archs
+from convc.build.cache import Cache
+from convc.build.cubin import Cubin, check_shared, read_resources
+from convc.build.nvrtc_library import Nvrtc, Outcome, find_library_file, find_nvrtc
+from convc.build.refusal import Complaint, quote, refusal
 
 # No fast-math: results are compared with float64. A multiplication and an addition may become one FMA.
 FLAGS = ("-std=c++17", "--fmad=true")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from convc.errors import ToolchainError
-from convc.runtime.nvidia import INSTALL, find_files, toolkit_roots, wheel_roots
+from convc.build.nvidia import INSTALL, find_files, toolkit_roots, wheel_roots
 
 INSTRUCTION_BYTES = 16  # of every architecture since sm_70
 
