@@ -10,7 +10,7 @@ from convc.errors import DataError, ToolchainError
 from convc.ir.text import parse_graph
 from convc.passes.plan_memory import unplanned_bytes
 
-FILES = {"ir/00_input.conv": "a\n", "src/a.c": "b\n", "manifest.json": '{"files": {}}'}
+FILES = {"ir/00_input.conv": b"a\n", "src/a.c": b"b\n", "manifest.json": b'{"files": {}}'}
 
 
 def names(folder):
