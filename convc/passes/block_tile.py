@@ -1,54 +1,150 @@
-"""The tile of C that a block of threads computes: a model of the cycles that each choice takes.
+"""The tile of C that a block of threads computes: a model of the time that each choice takes.
 
-A multiprocessor issues 128 multiply-adds a cycle. To them a step of the sum adds what a block reads from shared
-memory for its fragments, what it gathers from the tensors, and the wait for what it gathered, which other
-blocks on the same multiprocessor hide.
+A multiprocessor issues one instruction for each of four warps a cycle. To the multiply-adds of a slice come the
+loads of fragments from shared memory, and the gathers; a block cannot start a slice before its copies are there,
+which other blocks on the same multiprocessor, and copies issued slices ahead, hide. No kernel is faster than its
+bytes take to and from memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
 
+from convc.ir.core import Node
 from convc.ir.gemm_view import GemmView
-from convc.ir.kernels import BlockTile
+from convc.ir.index import Axis
+from convc.ir.kernels import BlockTile, Gemm
+from convc.ir.types import Rows, TensorType
 from convc.passes.target import Target
 
 TILES = (
-    BlockTile(128, 128, 8, 8, 8),
-    BlockTile(128, 64, 8, 8, 4),
-    BlockTile(64, 128, 8, 4, 8),
-    BlockTile(64, 64, 8, 4, 4),
-    BlockTile(32, 128, 8, 4, 4),
-    BlockTile(32, 64, 8, 4, 4),
-    BlockTile(64, 32, 8, 4, 4),
-    BlockTile(16, 128, 8, 4, 4),
-    BlockTile(32, 32, 16, 2, 4),
-    BlockTile(16, 64, 16, 2, 4),
-    BlockTile(64, 16, 16, 4, 2),
-    BlockTile(8, 128, 8, 2, 4),
-    BlockTile(16, 32, 16, 2, 2),
-    BlockTile(8, 32, 16, 1, 2),
+    BlockTile(128, 128, 8, 8, 8, 4),
+    BlockTile(128, 64, 8, 8, 4, 4),
+    BlockTile(64, 128, 8, 4, 8, 4),
+    BlockTile(64, 64, 8, 4, 4, 4),
+    BlockTile(32, 128, 8, 4, 4, 4),
+    BlockTile(32, 64, 8, 4, 4, 4),
+    BlockTile(64, 32, 8, 4, 4, 4),
+    BlockTile(16, 128, 8, 4, 4, 4),
+    BlockTile(32, 32, 16, 2, 4, 4),
+    BlockTile(16, 64, 16, 2, 4, 4),
+    BlockTile(64, 16, 16, 4, 2, 4),
+    BlockTile(8, 128, 8, 2, 4, 4),
+    BlockTile(16, 32, 16, 2, 2, 4),
+    BlockTile(8, 32, 16, 1, 2, 4),
 )
 """The tiles that are shipped: each is compiled for every architecture in the tests, and none spills."""
+WASTE = 1.25
+"""How many times the terms of a sum a walk along one axis may take: slices behind its end are zeros."""
+ISSUE = 128
+"""Lanes that a multiprocessor issues for in a cycle."""
+FLAT, ROWS, SLICED = 16, 9, 7
+"""Instructions a gathered element: where each works out its own place along K; in a sum over batch rows, where a
+thread's elements share theirs; and in a walk along one axis, where a slice's elements do."""
+LATENCY, SYNC, START = 700, 60, 2500
+"""Cycles until a copy is there; for a slice's barrier; for a block's first slice and its epilogue."""
+REGISTERS = 48
+"""Registers of a thread besides its sums and fragments."""
 
-LANES, GATHER, LATENCY, FRAGMENT = 128, 10.0, 600.0, 2.0
-"""Per multiprocessor and cycle; instructions a gathered element; cycles until it is there; cycles a fragment's load."""
-THREADS = 2048
-"""Threads that a multiprocessor holds at once."""
+
+@dataclass(frozen=True)
+class Estimate:
+    """A tile and the model's time for all phases, in seconds; `bound`: what no kernel can be faster than."""
+
+    tile: BlockTile
+    seconds: float
 
 
-def block_tile_for(phases: Sequence[GemmView], target: Target) -> BlockTile:
-    """The cheapest tile for all phases together: they share the block's memory, so they share the tile."""
-    return min(TILES, key=lambda t: sum(_cycles(view, t, target) for view in phases))
+def block_tile_for(node: Node, target: Target) -> BlockTile:
+    """The fastest tile for all phases together: they share the block's memory, so they share the tile."""
+    return ranking(node, target)[0].tile
+
+
+def ranking(node: Node, target: Target) -> list[Estimate]:
+    """Every tile that fits the node's phases, the fastest first; equal ones in the order of `TILES`."""
+    assert isinstance(node.op, Gemm)
+    phases = node.op.phases
+    floor = memory_seconds(node, target)
+    found = [
+        Estimate(t, max(floor, sum(_cycles(view, t, target) for view in phases) / target.clock_hz))
+        for t in candidates(phases, target.level)
+    ]
+    return sorted(found, key=lambda e: e.seconds)
+
+
+def memory_seconds(node: Node, target: Target) -> float:
+    """What moving each operand and result once takes."""
+    moved = sum(v.type.nbytes for v in (*node.inputs, *node.outputs))
+    return moved / target.bytes_per_second
+
+
+def candidates(phases: Sequence[GemmView], level: int) -> Iterator[BlockTile]:
+    """The tiles of a level of the ladder: 0 no shared memory, 1 one sum a thread, 2 a tile of sums a thread,
+    3 a walk along one axis, 4 copies slices ahead."""
+    if level <= 1:
+        yield BlockTile(16, 16, 16, 1, 1, stages=level)
+        return
+    for t in TILES:
+        staged = t if level >= 4 else replace(t, stages=1)
+        yield staged
+        if level >= 3:
+            yield from (replace(staged, slice=axis) for axis in slice_axes(phases, t.block_k))
+
+
+def slice_axes(phases: Sequence[GemmView], depth: int) -> list[str]:
+    """The axes of k whose slices are not mostly behind their end, in every phase."""
+    found = []
+    for axis in phases[0].k:
+        several = sum(a.extent > 1 for a in phases[0].k) > 1
+        if several and not isinstance(axis.extent, Rows) and all(_fits(view, axis.name, depth) for view in phases):
+            found.append(axis.name)
+    return found
+
+
+def _fits(view: GemmView, name: str, depth: int) -> bool:
+    axis = next((a for a in view.k if a.name == name), None)
+    return axis is not None and -(-int(axis.extent) // depth) * depth <= WASTE * int(axis.extent)
 
 
 def _cycles(view: GemmView, t: BlockTile, target: Target) -> float:
     groups, m, n, k = view.extents
     blocks = groups * -(-m // t.block_m) * -(-n // t.block_n)
-    waves = -(-blocks // target.multiprocessors)
-    resident = min(waves, max(1, THREADS // (2 * t.threads)))  # half of them: registers are the limit
-    multiply = t.block_m * t.block_n * t.block_k / LANES
-    fragments = FRAGMENT * t.block_k * (t.threads // 32) * (-(-t.thread_m // 4) + -(-t.thread_n // 4)) / 4
-    gather = GATHER * (t.block_m + t.block_n) * t.block_k / LANES
-    steps = -(-max(k, 1) // t.block_k)
-    return waves * steps * (multiply + fragments + gather + LATENCY / resident)
+    slices = _slices(view, t) if k else 0
+    per_unit = -(-blocks // target.multiprocessors)
+    resident = max(1, min(per_unit, _resident(t)))
+    waves = -(-per_unit // resident)
+    multiply = t.block_m * t.block_n * t.block_k
+    fragments = t.threads * t.block_k * (-(-t.thread_m // 4) + -(-t.thread_n // 4)) * 2
+    summed = any(isinstance(a.extent, Rows) for a in (*view.batch, *view.k))
+    gather = (SLICED if t.slice else ROWS if summed else FLAT) * (t.block_m + t.block_n) * t.block_k
+    issue = (multiply + fragments + gather) / ISSUE + SYNC
+    wait = LATENCY / max(t.stages - 1, 1) if t.stages > 1 else LATENCY
+    return waves * (slices * max(resident * issue, wait + issue) + START)
+
+
+def _slices(view: GemmView, t: BlockTile) -> int:
+    axes: Sequence[Axis] = view.k
+    if t.slice is None:
+        return -(-view.extents[3] // t.block_k)
+    return prod(-(-int(a.extent) // t.block_k) if a.name == t.slice else int(a.extent) for a in axes)
+
+
+def _resident(t: BlockTile) -> int:
+    """Blocks on a multiprocessor at once, as threads, registers and shared memory allow."""
+    registers = REGISTERS + t.thread_m * t.thread_n + t.thread_m + t.thread_n
+    shared = 4 * t.stages * t.block_k * (t.block_m + t.block_n + 8) + 1024
+    return min(2048 // t.threads, 65536 // (registers * t.threads), 232448 // shared)
+
+
+def oriented(view: GemmView, outputs: Sequence[TensorType]) -> GemmView:
+    """The same product with its sides swapped, where only that lets neighbours along n be stored side by side."""
+    strides = {}
+    for side, axes in (("m", view.m), ("n", view.n)):
+        inner = next((a for a in reversed(axes) if a.extent > 1), None)
+        found = {outputs[s.output].offset(s.coords).coefficient(inner) for s in view.stores} if inner else set()
+        strides[side] = found == {1}
+    if strides["m"] and not strides["n"]:
+        return replace(view, m=view.n, n=view.m, a=view.b, b=view.a)
+    return view

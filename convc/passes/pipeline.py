@@ -26,6 +26,7 @@ from convc.passes.plan_memory import plan_memory
 from convc.passes.registry import apply
 from convc.passes.schedule import schedule
 from convc.passes.select_tile import select_tile
+from convc.passes.split_k import split_k
 from convc.passes.split_reductions import split_reductions
 from convc.passes.target import CPU, Target
 
@@ -37,6 +38,7 @@ GENERATE: tuple[Pass, ...] = (
     fuse_epilogue,
     assign_layout,
     lower,
+    split_k,
     fuse_loops,
     merge_axes,
     split_reductions,

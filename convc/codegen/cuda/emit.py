@@ -149,6 +149,7 @@ def _vectors(kernels: Sequence[CudaKernel]) -> set[tuple[str, int, str]]:
     for plan in (b.plan for k in kernels for b in k.bodies):
         if isinstance(plan, GemmPlan):
             found |= {("load", min(size, 4), "f32") for size in (plan.tile.thread_m, plan.tile.thread_n)}
+            found |= {("store", 4, t.fn) for t, _ in plan.stores if plan.quads}
             continue
         for stage in plan.stages if plan.schedule.vector > 1 else ():
             found |= {("load", plan.schedule.vector, x.term.fn) for x in stage.loaded}
