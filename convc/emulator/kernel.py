@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convc.emulator.arguments import Argument, Buffer, Packed
-from convc.emulator.engine import CAPACITY, BufferRow, ConstantRow, CounterRow, LaunchRow, ReportRow, library
+from convc.emulator.library import CAPACITY, BufferRow, ConstantRow, CounterRow, LaunchRow, ReportRow, library
 from convc.emulator.lowering import Lowering
 from convc.emulator.ptx import Kernel as KernelText
 from convc.emulator.ptx import ModuleText, Parameter, parse

@@ -192,7 +192,7 @@ class _Parser:
         scope = tuple(self.scope)
         if text.endswith(":"):
             kernel.labels[scope, text[:-1].strip()] = len(kernel.instructions)
-        elif match := re.match(r"\.reg\s+\.(\w+)\s+(.*)$", text, re.DOTALL):
+        elif match := re.match(r"\.reg\s*\.(\w+)\s+(.*)$", text, re.DOTALL):
             for name in match[2].split(","):
                 self._register(kernel, scope, match[1], name.strip())
         elif match := re.match(r"(?:[\w$]+:\s*)?\.branchtargets\s+(.*)$", text, re.DOTALL):

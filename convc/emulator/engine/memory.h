@@ -73,6 +73,15 @@ static void check_lane(Run *run, Warp *w, const Op *i, uint32_t lane, const Plac
   if (a.space >= 0) check_initialised(&a, what);
 }
 
+/* The check off: what is written is initialised all the same, for launches to come. */
+static void mark_written(const Run *run, uint32_t m, const Places *p, int size) {
+  EACH_IN(m) {
+    if (!p->host[l] || p->space[l] < 0) continue;
+    uint8_t *bytes = run->launch->buffers[p->space[l]].initialised;
+    if (bytes) memset(bytes + p->offset[l], 1, (size_t)size);
+  }
+}
+
 /* ---- counters ---- */
 
 static int count_sectors(const Places *p, uint32_t m) {
@@ -140,10 +149,30 @@ static void count(Run *run, const Op *i, const Places *p, uint32_t m, int size) 
 
 /* ---- instructions ---- */
 
-/* The places of all lanes. The lanes of most accesses lie in one buffer, one after another. */
+/* The places of all lanes. Those of most accesses lie, aligned, in one buffer: what does not is looked at lane by lane. */
 static void locate_all(Run *run, Warp *w, const Op *i, uint32_t m, int slot, int space, int size, int writes,
                        Places *p) {
-  EACH_IN(m) locate(run, w, i, l, address_of(w, i, slot, l), space, size, writes, p);
+  uint8_t *base = run->shared;
+  uint64_t first = 0, bytes = (uint64_t)run->launch->shared_bytes;
+  int32_t where = SHARED;
+  if (space != SHARED_SPACE) {
+    const uint64_t address = address_of(w, i, slot, (uint32_t)__builtin_ctz(m));
+    where = space == LOCAL_SPACE ? NOWHERE : find_window(run->launch, address);
+    if (where >= 0) {
+      const Buffer *buffer = &run->launch->buffers[where];
+      base = buffer->data, bytes = buffer->bytes, first = (address & ~((1ull << WINDOW) - 1)) + MIDDLE;
+      if (writes && !buffer->writable) where = NOWHERE;
+    }
+  }
+  const uint64_t room = where != NOWHERE && bytes >= (uint64_t)size ? bytes - (uint64_t)size + 1 : 0;
+  EACH_IN(m) {
+    const uint64_t address = address_of(w, i, slot, l), offset = address - first;
+    if (offset < room && !(address & ((uint64_t)size - 1))) {
+      p->host[l] = base + offset, p->offset[l] = offset, p->space[l] = where;
+    } else {
+      locate(run, w, i, l, address, space, size, writes, p);
+    }
+  }
 }
 
 INLINE uint64_t get_bytes(const uint8_t *at, int size) {
@@ -199,6 +228,8 @@ static void store(Run *run, Warp *w, const Op *i, uint32_t m) {
   if (run->launch->check) {
     EACH_IN(m) check_lane(run, w, i, l, &p, size, WRITE);
     count(run, i, &p, m, size);
+  } else {
+    mark_written(run, m, &p, size);
   }
   for (int k = 0; k < n; k++) {
     const void *from = reg(w, i->a[k]);
@@ -254,6 +285,8 @@ static void atom(Run *run, Warp *w, const Op *i, uint32_t m) {
   if (run->launch->check) {
     EACH_IN(m) check_lane(run, w, i, l, &p, size, UPDATE);
     count(run, i, &p, m, size);
+  } else {
+    mark_written(run, m, &p, size);
   }
   EACH_IN(m) {
     uint64_t old = UINT64_MAX;
