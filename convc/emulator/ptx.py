@@ -93,7 +93,7 @@ class Kernel:
     tables: dict[str, tuple[str, ...]] = field(default_factory=dict)
     variables: list[Variable] = field(default_factory=list)
     registers: dict[tuple[tuple[int, ...], str], str] = field(default_factory=dict)
-    ranges: dict[str, tuple[str, int]] = field(default_factory=dict)
+    ranges: dict[tuple[tuple[int, ...], str], tuple[str, int]] = field(default_factory=dict)
 
     def find_label(self, name: str, at: Instruction) -> int | None:
         """The number of the instruction at a label, as the scope of `at` sees it."""
@@ -205,7 +205,7 @@ class _Parser:
 
     def _register(self, kernel: Kernel, scope: tuple[int, ...], kind: str, name: str) -> None:
         if match := re.match(r"(.*)<(\d+)>$", name):
-            kernel.ranges[match[1]] = (kind, int(match[2]))
+            kernel.ranges[scope, match[1]] = (kind, int(match[2]))
         else:
             kernel.registers[scope, name] = kind
 

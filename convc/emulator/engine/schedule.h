@@ -1,6 +1,8 @@
 /* Which lanes run next; barriers; the loop over instructions. */
 #pragma once
 
+#include <sys/mman.h>
+
 #include "collective.h"
 
 static void fail_block(Run *run) {
@@ -357,8 +359,8 @@ static void run_block(Run *run) {
   } while (unblock(run));
 }
 
+/* Zeros at a multiple of 64 bytes, or null. */
 static void *zeros(uint64_t bytes) {
-  /* calloc: most of a large shadow is never touched, and costs nothing */
   const uint64_t size = bytes + 192;
   char *p = calloc(1, size);
   if (!p) return NULL;
@@ -368,6 +370,12 @@ static void *zeros(uint64_t bytes) {
 }
 static void drop(void *p) {
   if (p) free(((void **)p)[-1]);
+}
+
+/* The shadow of all buffers: mapped, for most of it is never touched, and costs nothing then. */
+static void *map_zeros(uint64_t bytes) {
+  void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return p == MAP_FAILED ? NULL : p;
 }
 
 /* Returns 0, or 1 where there is not enough memory. */
@@ -382,7 +390,8 @@ int convc_emulate(Launch *launch) {
   run.shared = zeros((uint64_t)launch->shared_bytes);
   const uint64_t grain = launch->check ? (uint64_t)launch->grain : 63;
   run.shared_cells = zeros((((uint64_t)launch->shared_bytes >> grain) + 1) * sizeof(Cell));
-  run.cells = zeros(((launch->shadow_bytes >> grain) + 1) * sizeof(Cell));
+  const uint64_t shadow = ((launch->shadow_bytes >> grain) + 1) * sizeof(Cell);
+  run.cells = map_zeros(shadow);
   int failed = !run.warps || !run.starts || !run.between || !run.shared || !run.shared_cells || !run.cells;
   for (int k = 0; k < run.n_warps && !failed; k++) {
     Warp *w = &run.warps[k];
@@ -398,6 +407,7 @@ int convc_emulate(Launch *launch) {
     Warp *w = &run.warps[k];
     drop(w->registers), drop(w->predicates), drop(w->local), free(w->copies);
   }
-  drop(run.warps), drop(run.starts), drop(run.between), drop(run.shared), drop(run.shared_cells), drop(run.cells);
+  drop(run.warps), drop(run.starts), drop(run.between), drop(run.shared), drop(run.shared_cells);
+  if (run.cells) munmap(run.cells, (size_t)shadow);
   return failed;
 }
