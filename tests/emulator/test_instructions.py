@@ -35,12 +35,12 @@ def run(code: str, inputs: list[tuple[str, np.ndarray]], result: str, declared: 
     """Runs code on %a, %b, ..., one element a thread; it leaves its result in %out (a predicate in %pout)."""
     names = [f"%{chr(ord('a') + k)}" for k in range(len(inputs))]
     params = ", ".join(f".param .u64 p{k}" for k in range(len(inputs) + 1))
-    lines = ["mov.u32 %tid, %tid.x;"]
+    lines = ["mov.u32 %i, %tid.x;"]
     for k, ((kind, _), name) in enumerate(zip(inputs, names)):
         lines += [
             f".reg .{register(kind)} {name};",
             f"ld.param.u64 %at, [p{k}];",
-            f"mad.wide.u32 %at, %tid, {TYPES[kind].itemsize}, %at;",
+            f"mad.wide.u32 %at, %i, {TYPES[kind].itemsize}, %at;",
             f"ld.global.{'u32' if kind == 'pred' else kind.replace('f16', 'b16')} {name}, [%at];",
         ]
     stored = {"pred": "u32"}.get(result, result.replace("f16", "b16"))
@@ -50,13 +50,13 @@ def run(code: str, inputs: list[tuple[str, np.ndarray]], result: str, declared: 
 .address_size 64
 .visible .entry k({params})
 {{
-  .reg .u64 %at; .reg .u32 %tid; .reg .pred %p<9>; .reg .pred %pout; {declared}
+  .reg .u64 %at; .reg .u32 %i; .reg .pred %p<9>; .reg .pred %pout; {declared}
   .reg .{register(result)} %out;
   {chr(10).join(lines)}
   {code}
   {"selp.u32 %out, 1, 0, %pout;" if result == "pred" else ""}
   ld.param.u64 %at, [p{len(inputs)}];
-  mad.wide.u32 %at, %tid, {TYPES[result].itemsize}, %at;
+  mad.wide.u32 %at, %i, {TYPES[result].itemsize}, %at;
   st.global.{stored} [%at], %out;
   ret;
 }}"""
@@ -349,7 +349,9 @@ def test_integer_conversions(to: str, source: str) -> None:
     """The low bits, or clamped with .sat."""
     x = values(source, 0)
     same(run(f"cvt.{to}.{source} %out, %a;", [(source, x)], to), x.astype(TYPES[to]))
-    info = np.iinfo(TYPES[to])
+    info, given = np.iinfo(TYPES[to]), np.iinfo(TYPES[source])
+    if info.min <= given.min and given.max <= info.max:
+        return  # PTX has no .sat where nothing can be too large
     want = [min(max(int(v), info.min), info.max) for v in x]
     same(run(f"cvt.sat.{to}.{source} %out, %a;", [(source, x)], to), np.array(want, TYPES[to]))
 

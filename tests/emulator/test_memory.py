@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +156,27 @@ def test_structs_and_numbers_by_value(ptx: Ptx) -> None:
         (8, 0, 0),
     )
     assert (store.buffer, store.offset) == ("y", 160)
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_100a"])
+def test_arrays_that_are_indexed_at_run_time(ptx: Ptx, arch: str) -> None:
+    """In the parameters, and in local memory."""
+    module = Module(ptx((Path(__file__).parent / "kernels" / "memory.cu").read_text(), arch))
+    inputs = [np.arange(9, dtype=np.float32) + k for k in range(4)]
+    lengths, out = [3, 9, 0, 5], np.zeros(64, np.float32)
+    fields = [(8 * k, Buffer(f"in{k}", bytes_of(x), False)) for k, x in enumerate(inputs)]
+    numbers = [(40 + 4 * k, n) for k, n in enumerate([*lengths, 4])]
+    pack = Struct([*fields, (32, Buffer("out", bytes_of(out))), *numbers])
+    assert not module["gather"].launch((2, 1, 1), (32, 1, 1), [pack, 2.0]).reports
+    assert (out == [2 * inputs[t % 4][: lengths[t % 4]].sum() for t in range(64)]).all()
+
+    x, out = np.arange(16, dtype=np.float32) + 1, np.zeros((40, 16), np.float32)
+    arguments = [Buffer("out", bytes_of(out)), Buffer("in", bytes_of(x), False), 37]
+    assert not module["local"].launch((1, 1, 1), (40, 1, 1), arguments).reports
+    for i in range(37):
+        j, k = i * 5 & 15, i * 5 + 3 & 15
+        x[j], x[k] = x[k], x[j]
+    assert (out == np.arange(40, dtype=np.float32)[:, None] * x).all()
 
 
 def test_wrong_arguments_are_errors_with_the_numbers(ptx: Ptx) -> None:
