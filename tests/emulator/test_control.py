@@ -105,6 +105,26 @@ def test_named_barriers_order_those_who_share_them(ptx: Ptx) -> None:
     assert report.access.thread[0] >= 64
 
 
+def test_the_reader_of_another_warp_is_not_forgotten(ptx: Ptx) -> None:
+    """All read one number; its writer has met all readers but those of warp 1."""
+    source = """extern "C" __global__ void broadcast(int* out) {
+      __shared__ int s;
+      const int t = threadIdx.x;
+      if (t == 0) s = 7;
+      __syncthreads();
+      out[t] = s;
+      if (WHO) asm volatile("bar.sync 1, MANY;" ::: "memory");
+      if (t == 0) s = 8;
+    }"""
+    out = np.zeros(96, np.int32)
+    assert not launch(ptx(source.replace("WHO", "true").replace("MANY", "96")), "broadcast", 96, out).reports
+    assert (out == 7).all()
+    (report,) = launch(ptx(source.replace("WHO", "t / 32 != 1").replace("MANY", "64")), "broadcast", 96, out).reports
+    assert report.kind == "race-write-read"
+    assert report.other
+    assert report.other.thread[0] // 32 == 1
+
+
 def test_a_producer_that_arrives_and_does_not_wait(ptx: Ptx) -> None:
     """bar.arrive orders what came before it, and nothing after it."""
     source = """extern "C" __global__ void produce(int* out) {
