@@ -115,6 +115,14 @@ def test_dynamic_shared_memory_lies_behind_the_static() -> None:
     assert (report.kind, report.offset, report.buffer) == ("out-of-bounds", 76, "shared")
 
 
+def test_shared_memory_starts_as_nan() -> None:
+    body = ".shared .align 4 .b8 s[4]; ld.param.u64 %d1, [x]; ld.shared.u32 %r1, [s]; st.global.u32 [%d1], %r1;"
+    module, out = kernel(".param .u64 x", body), np.zeros(1, np.float32)
+    result = module["k"].launch((1, 1, 1), (1, 1, 1), [Buffer("x", bytes_of(out))], check=False)
+    assert not result.reports
+    assert np.isnan(out[0])
+
+
 def test_module_variables_keep_what_kernels_write() -> None:
     before = ".global .align 4 .u32 count = 5;\n.const .align 4 .b8 table[8] = {1, 2, 3, 0, 4};\n"
     body = """
@@ -346,17 +354,21 @@ def test_compare_and_swap_counts_every_thread() -> None:
     assert out[0] == 210
 
 
-def test_copies_fill_with_zeros_and_land_at_the_wait() -> None:
+@pytest.mark.parametrize("end", ["commit_group; cp.async.wait_group 0", "commit_group; cp.async.wait_all", "wait_all"])
+def test_copies_fill_with_zeros_and_land_at_the_wait(end: str) -> None:
     """`ignore-src` and a source size of less than the copy; the source is read at the wait, not before."""
-    body = """
+    first, _, last = end.rpartition("; ")
+    first = f"{first};" if first else ""
+    body = f"""
     .shared .align 16 .b8 s[640]; ld.param.u64 %d1, [x]; ld.param.u64 %d2, [y]; mov.u32 %r0, %tid.x;
     mad.wide.u32 %d1, %r0, 16, %d1; mad.wide.u32 %d2, %r0, 16, %d2; mov.u32 %r1, s; mad.lo.u32 %r1, %r0, 16, %r1;
     and.b32 %r2, %r0, 15; setp.eq.u32 %p1, %r0, 3;
     @!%p1 cp.async.ca.shared.global [%r1], [%d1], 16, %r2;
     @%p1 cp.async.cg.shared.global.L2::128B [%r1], [%d1], 16, %p1;
-    cp.async.commit_group;
+    {first and "cp.async." + first}
     mov.u32 %r3, 9; st.global.u8 [%d1], %r3;
-    cp.async.wait_all; ld.shared.v4.u32 {%r4, %r5, %r6, %r7}, [%r1]; st.global.v4.u32 [%d2], {%r4, %r5, %r6, %r7};
+    {last if last.startswith("cp") else "cp.async." + last};
+    ld.shared.v4.u32 {{%r4, %r5, %r6, %r7}}, [%r1]; st.global.v4.u32 [%d2], {{%r4, %r5, %r6, %r7}};
     """
     x = np.random.default_rng(0).integers(0, 256, 640, np.uint8)
     want = x.reshape(40, 16).copy()

@@ -18,15 +18,18 @@ static void fail_launch(Run *run) {
 
 enum { BARRIER_WAIT, BARRIER_ARRIVE, BARRIER_POPC, BARRIER_AND, BARRIER_OR }; /* as in decode.py */
 
-static void release(Run *run, int id) {
+/* `gone`: threads that the barrier does without, as they exited. */
+static void release(Run *run, int id, int gone) {
   Barrier *b = &run->barriers[id];
   uint8_t waits[LANES] = {0};
   uint64_t first = 0;
+  int waiting = 0; /* not those that arrived and went on */
   for (int k = 0; k < run->n_warps; k++) {
     Warp *w = &run->warps[k];
     uint32_t here = 0;
     EACH_IN(w->at_barrier) here |= (uint32_t)(w->barrier[l] == id) << l;
     waits[k] = here != 0;
+    waiting += __builtin_popcount(here);
     EACH_IN(here) {
       const Op *i = &run->launch->code[w->pc[l]];
       const uint64_t mine = record(run, w, w->pc[l], l);
@@ -42,7 +45,7 @@ static void release(Run *run, int id) {
     w->at_barrier &= ~here;
     w->runs |= here;
   }
-  if (b->expected == run->threads) synchronise_block(run);
+  if (waiting + gone == run->threads) synchronise_block(run);
   else synchronise_warps(run, b->since, waits);
   *b = (Barrier){0};
 }
@@ -62,7 +65,7 @@ static void arrive(Run *run, Warp *w, const Op *i, uint32_t m, int pc) {
     w->at_barrier |= m;
     EACH_IN(m) w->pc[l] = pc, w->barrier[l] = id;
   }
-  if (b->arrived >= b->expected) release(run, id);
+  if (b->arrived >= b->expected) release(run, id, 0);
 }
 
 /* Nothing runs: the block is done, or it waits for what will not come. */
@@ -92,7 +95,7 @@ static int unblock(Run *run) {
         told = 1;
         break;
       }
-    release(run, id);
+    release(run, id, (int)gone);
     return 1;
   }
   for (int k = 0; k < run->n_warps && !lanes_wait; k++)

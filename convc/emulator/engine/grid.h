@@ -48,7 +48,6 @@ static void run_block(Run *run) {
     w->at_barrier = w->at_sync = 0;
     w->executed = w->n_copies = 0;
     memset(w->pc, 0, sizeof w->pc);
-    memset(w->groups, 0, sizeof w->groups);
     memset(w->local, 0xff, (size_t)launch->local_bytes * LANES);
     fill(w, CTAID, (uint32_t)(run->block % x));
     fill(w, CTAID + 1, (uint32_t)(run->block / x % y));

@@ -159,6 +159,7 @@ regroup:
       case OP_barrier:
         EACH_IN(group) w->pc[l] = pc + 1;
         arrive(run, w, i, m, pc);
+        if (i->a[2] == BARRIER_ARRIVE) goto regroup;
         goto done; /* the warps then go on in their order */
       case OP_brx: { /* a: register 0; the table follows in ops of kind nop: a[0] is the place */
         const uint32_t *choice = reg(w, i->a[0]);
