@@ -122,7 +122,6 @@ FLOAT(max_f32, (f32v)((u32v)smaller((f32v)((u32v)a ^ 0x80000000u), (f32v)((u32v)
 FLOAT(nan_f32, (f32v)choose32((u32v)(a != a) | (u32v)(b != b), (u32v){} + 0x7fffffffu, (u32v)c))
 FLOAT(abs_f32, (f32v)((u32v)a & 0x7fffffffu))
 FLOAT(neg_f32, (f32v)((u32v)a ^ 0x80000000u))
-FLOAT(mov_f32, a)
 /* copysign(a, b) has the sign of a on the size of b */
 OP(copysign_f32, u32, u32, (a & 0x80000000u) | (b & 0x7fffffffu))
 OP(copysign_f64, u64, u64, (a & (1ull << 63)) | (b & ~(1ull << 63)))
