@@ -62,6 +62,12 @@ class Lowering:
     def lower(self) -> None:
         """Fills `ops` and `sources`. Raises EmulatorError on an instruction that the emulator lacks."""
         instructions = self.kernel.instructions
+        for call in (i for i in instructions if i.opcode.split(".")[0] == "call"):
+            name = next((part for part in call.operands if not part.startswith("(")), "a function")
+            raise EmulatorError(
+                f"the emulator runs kernels whose functions are all inlined, and kernel {self.kernel.name} calls "
+                f"{name}: mark it __forceinline__, or leave the call (printf, assert) out; {call}"
+            )
         starts = [0] * (len(instructions) + 1)
         blocks = blocks_in_order(self.kernel)
         for block, following in zip(blocks, [*blocks[1:], range(len(instructions), len(instructions))]):

@@ -200,7 +200,7 @@ class _Parser:
             kernel.tables[label] = tuple(name.strip() for name in match[1].split(","))
         elif match := _VARIABLE.match(text):
             kernel.variables.append(_variable(match, line))
-        elif not text.startswith((".pragma", ".maxn", ".minn")):
+        elif not text.startswith((".pragma", ".param")):  # .param: of a call, which is refused by its name
             kernel.instructions.append(self._instruction(text, line, scope))
 
     def _register(self, kernel: Kernel, scope: tuple[int, ...], kind: str, name: str) -> None:

@@ -187,6 +187,17 @@ def test_arrays_that_are_indexed_at_run_time(ptx: Ptx, arch: str) -> None:
     assert (out == np.arange(40, dtype=np.float32)[:, None] * x).all()
 
 
+def test_calls_are_errors_that_name_the_function(ptx: Ptx) -> None:
+    source = """__device__ __noinline__ float slow(float x) { return x * x; }
+    extern "C" __global__ void calls(float* x) { x[0] = slow(x[1]); }"""
+    with pytest.raises(EmulatorError, match=r"functions are all inlined, and _Z4slowf is not: mark it __forceinline__"):
+        Module(ptx(source))["calls"]
+    with pytest.raises(
+        EmulatorError, match=r"kernel prints calls vprintf: .*leave the call \(printf, assert\) out.*PTX line"
+    ):
+        Module(ptx('extern "C" __global__ void prints() { printf("%d", threadIdx.x); }'))["prints"]
+
+
 def test_wrong_arguments_are_errors_with_the_numbers(ptx: Ptx) -> None:
     scale = Module(ptx(STRUCT))["scale"]
     x = Buffer("x", np.zeros(8, np.uint8))

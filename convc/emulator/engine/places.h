@@ -66,7 +66,7 @@ INLINE uint64_t address_of(const Warp *w, const Op *i, int slot, uint32_t lane) 
   return base + (uint64_t)(int64_t)i->a[slot + 1];
 }
 
-static void check_lane(Run *run, Warp *w, const Op *i, uint32_t lane, const Places *p, int size, enum access what) {
+INLINE void check_lane(Run *run, Warp *w, const Op *i, uint32_t lane, const Places *p, int size, enum access what) {
   if (!p->host[lane] || p->space[lane] == LOCAL) return;
   const Access a = {run, w, (int)(i - run->launch->code), p->space[lane], size, lane, p->offset[lane]};
   check_access(&a, what, 0);

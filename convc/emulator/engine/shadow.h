@@ -137,7 +137,7 @@ INLINE void atomic_cell(const Access *a, Cell *cell, uint64_t me) {
 
 enum access { READ, WRITE, UPDATE };
 
-static void check_access(const Access *a, enum access what, uint64_t mark) {
+INLINE void check_access(const Access *a, enum access what, uint64_t mark) {
   const Run *run = a->run;
   const uint64_t me = record(run, a->w, a->op, a->lane) | mark;
   Cell *cells;
