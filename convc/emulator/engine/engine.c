@@ -1,5 +1,5 @@
-/* The engine: the functions of the opcodes. Included in this order: lanes, numbers, state (what a launch is), shadow (the
- * check), places and counters, memory, copies, collective, barriers, schedule, grid (the entry, convc_emulate). */
+/* The engine: the functions of the opcodes. Included in this order: lanes, numbers, state (what a launch is), shadow
+ * (the check), places and counters, memory, copies, collective, barriers, schedule, grid (the entry, convc_emulate). */
 #include <stdlib.h>
 
 #include "collective.h"

@@ -82,7 +82,7 @@ static void mark_written(const Run *run, uint32_t m, const Places *p, int size) 
   }
 }
 
-/* The places of all lanes. Those of most accesses lie, aligned, in one buffer: what does not is looked at lane by lane. */
+/* The places of all lanes. Most lie, aligned, in one buffer: those that do not are looked at one by one. */
 static void locate_all(Run *run, Warp *w, const Op *i, uint32_t m, int slot, int space, int size, int writes,
                        Places *p) {
   uint8_t *base = run->shared;

@@ -13,7 +13,8 @@ static int meet(Run *run, Warp *w, const Op *i, uint32_t *m, int pc) {
   EACH_IN(all ? 0 : *m) if (members[l] != named || !(named >> l & 1)) wrong_lanes(run, w, i, l);
   uint32_t waited = 0;
   EACH_IN(w->at_sync)
-    if (w->awaited[l] == named && (w->pc[l] == pc || (i->op == OP_warp_sync && run->launch->code[w->pc[l]].op == i->op)))
+    if (w->awaited[l] == named &&
+        (w->pc[l] == pc || (i->op == OP_warp_sync && run->launch->code[w->pc[l]].op == i->op)))
       waited |= 1u << l;
   if (!(named & w->live & ~(*m | waited))) {
     w->at_sync &= ~waited;
@@ -101,16 +102,17 @@ regroup:
       case OP_setp_s64: do_setp_s64(w, i, wide); break;
       case OP_setp_f64: do_setp_f64(w, i, wide); break;
       case OP_selp_b32: /* a: result 0, operands 1 2, predicate 3 */
-        put32(reg(w, i->a[0]), choose32(lanes32(predicate(w, i->a[3])), get_u32(reg(w, i->a[1])), get_u32(reg(w, i->a[2]))),
-              wide);
+        put32(reg(w, i->a[0]),
+              choose32(lanes32(predicate(w, i->a[3])), get_u32(reg(w, i->a[1])), get_u32(reg(w, i->a[2]))), wide);
         break;
       case OP_selp_b64:
-        put64(reg(w, i->a[0]), choose64(lanes64(predicate(w, i->a[3])), get_u64(reg(w, i->a[1])), get_u64(reg(w, i->a[2]))),
-              wide);
+        put64(reg(w, i->a[0]),
+              choose64(lanes64(predicate(w, i->a[3])), get_u64(reg(w, i->a[1])), get_u64(reg(w, i->a[2]))), wide);
         break;
       case OP_logic_pred: /* a: result 0, operands 1 2, logic 3, complement 4 */
         put_predicate(w, i->a[0], wide,
-                      logic(i->a[3], predicate(w, i->a[1]), i->a[3] ? predicate(w, i->a[2]) : 0) ^ (i->a[4] ? FULL : 0));
+                      logic(i->a[3], predicate(w, i->a[1]), i->a[3] ? predicate(w, i->a[2]) : 0) ^
+                          (i->a[4] ? FULL : 0));
         break;
       case OP_testp_f32: testp(w, i, m, 4); break;
       case OP_testp_f64: testp(w, i, m, 8); break;
