@@ -36,6 +36,7 @@ class GemmPlan:
     b: Gather
     store_lets: tuple[tuple[str, Index], ...]
     target_lets: tuple[tuple[str, Index], ...]
+    value_lets: tuple[tuple[str, Index], ...]
     lets: tuple[tuple[str, Term], ...]
     stores: tuple[tuple[Term, Term], ...]
     quads: bool
@@ -106,11 +107,12 @@ def plan_gemm(view: GemmView, tile: BlockTile, inputs: Sequence[Placed], outputs
     values = block.terms([s.value for s in view.stores])
     targets = [scope.target(s) for s in view.stores]
     used = variables((*targets, *values, *(t for _, t in block.lets)))
-    aimed = variables(targets)
+    aimed, computed = variables(targets), variables((*values, *(t for _, t in block.lets)))
     everywhere = (*used, *(v for g in (a, b) for v in _variables(g)))
     return GemmPlan(
         view=view, tile=tile, group=group, m=m, n=n, walk=walk, group_lets=group.lets(everywhere), a=a, b=b,
         store_lets=(*m.lets(used), *n.lets(used)), target_lets=(*m.lets(aimed), *n.lets(aimed)),
+        value_lets=(*m.lets(computed), *n.lets(computed)),
         lets=tuple(block.lets), stores=tuple(zip(targets, values)),
         quads=tile.thread_n % QUAD == 0 and tile.stages > 1 and all(whole(t, n) for t in targets),
     )  # fmt: skip
