@@ -51,7 +51,7 @@ REGISTERS = 48
 
 @dataclass(frozen=True)
 class Estimate:
-    """A tile and the model's time for all phases, in seconds; `bound`: what no kernel can be faster than."""
+    """A tile and the model's time for all phases, in seconds."""
 
     tile: BlockTile
     seconds: float
@@ -84,7 +84,7 @@ def candidates(phases: Sequence[GemmView], level: int) -> Iterator[BlockTile]:
     """The tiles of a level of the ladder: 0 no shared memory, 1 one sum a thread, 2 a tile of sums a thread,
     3 a walk along one axis, 4 copies slices ahead."""
     if level <= 1:
-        yield BlockTile(16, 16, 16, 1, 1, stages=level)
+        yield BlockTile(16, 16, 16 if level else 1, 1, 1, stages=level)
         return
     for t in TILES:
         staged = t if level >= 4 else replace(t, stages=1)

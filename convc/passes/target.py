@@ -27,6 +27,11 @@ class Target:
         """Whether kernels are written for blocks of threads."""
         return self.multiprocessors > 0
 
+    @property
+    def flops_per_second(self) -> float:
+        """FP32: 128 fused multiply-adds for each multiprocessor and cycle."""
+        return 2 * 128 * self.multiprocessors * self.clock_hz
+
 
 CPU = Target("cpu", lanes=16, registers=32)
 CUDA = Target("cuda", lanes=1, registers=255, multiprocessors=132, clock_hz=1.755e9, bytes_per_second=3.35e12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from convc.build.cache import Cache
 from convc.codegen.cuda.emit import emit_cuda
 from convc.codegen.emit import emit_c
@@ -26,14 +28,14 @@ def resolve_target(name: str) -> str:
     return cpu.CpuExecutable.target if name == "auto" else name
 
 
-def passes_target(name: str) -> Target:
-    """The numbers that passes work with."""
-    return cpu.target() if name == "cpu" else CUDA
+def passes_target(name: str, level: int = CUDA.level) -> Target:
+    """The numbers that passes work with; `level` is CUDA's rung of the ladder of optimizations, 0 to 5."""
+    return cpu.target() if name == "cpu" else replace(CUDA, level=level)
 
 
-def emit(graph: Graph, name: str) -> Source:
+def emit(graph: Graph, name: str, target: Target) -> Source:
     """The source of a planned graph."""
-    return emit_c(graph) if name == "cpu" else emit_cuda(graph)
+    return emit_c(graph) if name == "cpu" else emit_cuda(graph, target)
 
 
 def executable(graph: Graph, name: str, cache: Cache | None = None) -> Executable:

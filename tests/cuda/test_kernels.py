@@ -50,8 +50,14 @@ def test_every_number_of_rows(capacity: int) -> None:
 
 @pytest.mark.parametrize("rows", [5, 40])
 def test_every_tile(rows: int) -> None:
-    graph = every_tile(rows)
+    graph = every_tile(rows, walks=2 if rows == 5 else 1)
     check(graph, (rows, rows - 1), emulated(graph, with_tiles))
+
+
+@pytest.mark.parametrize("level", range(5))
+def test_every_rung_of_the_ladder(level: int) -> None:
+    graph = combined(FAMILIES["convolutions"](Rows(4)))
+    check(graph, (4, 3), emulated(graph, level=level))
 
 
 @pytest.mark.parametrize("team", TEAMS)

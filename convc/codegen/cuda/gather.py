@@ -100,13 +100,8 @@ class Gather:
 
     @property
     def one_line(self) -> bool:
-        """Whether all copies of a thread have the same line."""
-        return self.each == 1 or (not self.along_k and self.threads % self.across == 0)
-
-    @property
-    def one_depth(self) -> bool:
-        """Whether all copies of a thread have the same place in the slice."""
-        return self.each == 1 or (self.along_k and self.threads % self.depth == 0)
+        """Whether one address and one set of guards do for all copies of a thread."""
+        return self.regular and (self.each == 1 or not self.along_k or not (self.line_guards or self.hoisted))
 
     @property
     def counts_k(self) -> bool:

@@ -76,6 +76,11 @@ class GemmPlan:
         return (*self.ragged, *([self.k] if self.walk.counter is None and self.walk.guards else []))
 
     @property
+    def element_lets(self) -> tuple[tuple[str, Index], ...]:
+        """Variables of an element that one of the factors needs."""
+        return tuple(dict.fromkeys((*self.a.element_lets, *self.b.element_lets)))
+
+    @property
     def slice_order(self) -> tuple[Axis, ...]:
         """The variables that count slices, the fastest last."""
         counter = self.walk.counter

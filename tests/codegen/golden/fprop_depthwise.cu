@@ -50,6 +50,8 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  * GEMM    M = k(1) = 1, N = n(n<=16)*p(5)*q(5) = 400, K = c(1)*r(3)*s(3) = 9, 7 groups
  * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
  * launch  91 blocks of 128 threads, 12.3 kB of shared memory
+ * bound   0.00676 us on an H100: 0.000638 us of FP32, 0.00676 us of memory
+ * model   1.69 us; 1.72 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    37.9 kFLOP, 22.7 kB moved at least, 1.67 FLOP/B
  * saved   101 kB of im2col matrix that is never stored
  */

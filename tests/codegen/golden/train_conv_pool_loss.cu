@@ -59,6 +59,8 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  * GEMM    M = k(3) = 3, N = n(n<=20)*p(4)*q(4) = 320, K = c(2)*r(3)*s(3) = 18
  * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
  * launch  10 blocks of 128 threads, 12.3 kB of shared memory
+ * bound   0.00293 us on an H100: 0.000583 us of FP32, 0.00293 us of memory
+ * model   1.96 us; 2.01 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    34.6 kFLOP, 9.82 kB moved at least, 3.52 FLOP/B
  * saved   23 kB of im2col matrix that is never stored
  */
@@ -152,6 +154,7 @@ extern "C" __global__ void __launch_bounds__(128)
  *         } loc(pool1: autodiff, lower, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
+ * bound   0.00172 us on an H100: 1.62e-05 us of FP32, 0.00172 us of memory
  * work    960 FLOP, 5.76 kB moved at least, 0.17 FLOP/B
  */
 extern "C" __global__ void __launch_bounds__(256)
@@ -191,6 +194,7 @@ extern "C" __global__ void __launch_bounds__(256)
  *         } loc(loss: canonicalize, lower, fuse_loops, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
+ * bound   0.000334 us on an H100: 2.53e-05 us of FP32, 0.000334 us of memory
  * work    1.5 kFLOP, 1.12 kB moved at least, 1.34 FLOP/B
  */
 extern "C" __global__ void __launch_bounds__(256)
@@ -230,6 +234,7 @@ extern "C" __global__ void __launch_bounds__(256)
  *         } loc(loss: lower, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
+ * bound   2.51e-05 us on an H100: 3.54e-07 us of FP32, 2.51e-05 us of memory
  * work    21 FLOP, 84 B moved at least, 0.25 FLOP/B
  */
 static __device__ __forceinline__ void loss_sum_f32(const int block, const float *__restrict__ t4_ptr,
@@ -260,6 +265,7 @@ static __device__ __forceinline__ void loss_sum_f32(const int block, const float
  *         } loc(loss: canonicalize, lower, autodiff, fuse_loops, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
+ * bound   0.000597 us on an H100: 4.45e-05 us of FP32, 0.000597 us of memory
  * work    2.64 kFLOP, 2 kB moved at least, 1.32 FLOP/B
  */
 static __device__ __forceinline__ void loss_cross_entropy_grad_f32(const int block,
@@ -306,6 +312,7 @@ extern "C" __global__ void __launch_bounds__(256)
  *         } loc(pool1: autodiff, lower, fuse_loops, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
+ * bound   0.00287 us on an H100: 3.24e-05 us of FP32, 0.00287 us of memory
  * work    1.92 kFLOP, 9.6 kB moved at least, 0.20 FLOP/B
  */
 extern "C" __global__ void __launch_bounds__(256)
@@ -340,6 +347,8 @@ extern "C" __global__ void __launch_bounds__(256)
  * GEMM    M = k(3) = 3, N = c(2)*r(3)*s(3) = 18, K = p(4)*q(4) = 16, 20 groups
  * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
  * launch  20 blocks of 128 threads, 12.3 kB of shared memory
+ * bound   0.00416 us on an H100: 0.000583 us of FP32, 0.00416 us of memory
+ * model   1.67 us; 1.7 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    34.6 kFLOP, 13.9 kB moved at least, 2.48 FLOP/B
  * saved   23 kB of im2col matrix that is never stored
  */
@@ -436,6 +445,7 @@ extern "C" __global__ void __launch_bounds__(128)
  *         } loc(conv1: autodiff, lower, split_k, apply_optimizer, fuse_loops, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
+ * bound   0.00155 us on an H100: 2.73e-05 us of FP32, 0.00155 us of memory
  * work    1.62 kFLOP, 5.2 kB moved at least, 0.31 FLOP/B
  */
 extern "C" __global__ void __launch_bounds__(256)

@@ -51,6 +51,8 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  * GEMM    M = k(5) = 5, N = c(3)*r(3)*s(3) = 27, K = p(7)*q(7) = 49, 20 groups
  * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
  * launch  20 blocks of 128 threads, 12.3 kB of shared memory
+ * bound   0.0126 us on an H100: 0.00365 us of FP32, 0.0126 us of memory
+ * model   2.41 us; 2.51 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    217 kFLOP, 42.2 kB moved at least, 5.14 FLOP/B
  * saved   106 kB of im2col matrix that is never stored
  */
@@ -149,6 +151,7 @@ extern "C" __global__ void __launch_bounds__(128)
  *         } loc(conv1: lower, split_k, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
+ * bound   0.00339 us on an H100: 4.55e-05 us of FP32, 0.00339 us of memory
  * work    2.7 kFLOP, 11.3 kB moved at least, 0.24 FLOP/B
  */
 extern "C" __global__ void __launch_bounds__(256)
