@@ -14,8 +14,9 @@ from math import prod
 
 from convc.ir.core import Node
 from convc.ir.gemm_view import GemmView
-from convc.ir.index import Axis
+from convc.ir.index import Axis, Index
 from convc.ir.kernels import BlockTile, Gemm
+from convc.ir.scalar import Load, Scalar
 from convc.ir.types import Rows, TensorType
 from convc.passes.target import Target
 
@@ -40,6 +41,8 @@ WASTE = 1.25
 """How many times the terms of a sum a walk along one axis may take: slices behind its end are zeros."""
 ISSUE = 128
 """Lanes that a multiprocessor issues for in a cycle."""
+LINE = 32
+"""Elements of a cache line: the L1 cache, which shared memory is a part of, serves one a cycle."""
 FLAT, ROWS, SLICED = 16, 9, 7
 """Instructions a gathered element: where each works out its own place along K; in a sum over batch rows, where a
 thread's elements share theirs; and in a walk along one axis, where a slice's elements do."""
@@ -65,13 +68,20 @@ def block_tile_for(node: Node, target: Target) -> BlockTile:
 def ranking(node: Node, target: Target) -> list[Estimate]:
     """Every tile that fits the node's phases, the fastest first; equal ones in the order of `TILES`."""
     assert isinstance(node.op, Gemm)
-    phases = node.op.phases
+    phases, inputs = node.op.phases, [v.type for v in node.inputs]
     floor = memory_seconds(node, target)
     found = [
-        Estimate(t, max(floor, sum(_cycles(view, t, target) for view in phases) / target.clock_hz))
+        Estimate(t, max(floor, sum(_cycles(view, inputs, t, target) for view in phases) / target.clock_hz))
         for t in candidates(phases, target.level)
     ]
     return sorted(found, key=lambda e: e.seconds)
+
+
+def best_seconds(node: Node, target: Target) -> float:
+    """The model's time for a product, turned so that its results are stored side by side."""
+    assert isinstance(node.op, Gemm)
+    phases = tuple(oriented(view, [v.type for v in node.outputs]) for view in node.op.phases)
+    return ranking(replace(node, op=replace(node.op, phases=phases)), target)[0].seconds
 
 
 def memory_seconds(node: Node, target: Target) -> float:
@@ -108,7 +118,7 @@ def _fits(view: GemmView, name: str, depth: int) -> bool:
     return axis is not None and -(-int(axis.extent) // depth) * depth <= WASTE * int(axis.extent)
 
 
-def _cycles(view: GemmView, t: BlockTile, target: Target) -> float:
+def _cycles(view: GemmView, inputs: Sequence[TensorType], t: BlockTile, target: Target) -> float:
     groups, m, n, k = view.extents
     blocks = groups * -(-m // t.block_m) * -(-n // t.block_n)
     slices = _slices(view, t) if k else 0
@@ -116,12 +126,50 @@ def _cycles(view: GemmView, t: BlockTile, target: Target) -> float:
     resident = max(1, min(per_unit, _resident(t)))
     waves = -(-per_unit // resident)
     multiply = t.block_m * t.block_n * t.block_k
-    fragments = t.threads * t.block_k * (-(-t.thread_m // 4) + -(-t.thread_n // 4)) * 2
-    summed = any(isinstance(a.extent, Rows) for a in (*view.batch, *view.k))
-    gather = (SLICED if t.slice else ROWS if summed else FLAT) * (t.block_m + t.block_n) * t.block_k
-    issue = (multiply + fragments + gather) / ISSUE + SYNC
+    quads = -(-t.thread_m // 4) + -(-t.thread_n // 4)
+    gathers = [
+        _gather(f, inputs, line, view, lines, t)
+        for f, line, lines in ((view.a, view.m, t.block_m), (view.b, view.n, t.block_n))
+    ]
+    issue = (multiply + t.threads * t.block_k * quads * 2 + sum(i for i, _ in gathers)) / ISSUE + SYNC
+    lines = t.threads // 32 * t.block_k * quads * 1.5 + sum(x for _, x in gathers)
     wait = LATENCY / max(t.stages - 1, 1) if t.stages > 1 else LATENCY
-    return waves * (slices * max(resident * issue, wait + issue) + START)
+    return waves * (slices * max(resident * issue, resident * lines, wait + issue) + START)
+
+
+def _gather(
+    factor: Scalar, inputs: Sequence[TensorType], line: Sequence[Axis], view: GemmView, lines: int, t: BlockTile
+) -> tuple[float, float]:
+    """Instructions, and cache lines, that a slice of one factor takes."""
+    elements = lines * t.block_k
+    summed = any(isinstance(a.extent, Rows) for a in (*view.batch, *view.k))
+    each: float = SLICED if t.slice else ROWS if summed else FLAT
+    if not isinstance(factor, Load):
+        return float(each * elements), float(elements)
+    found = inputs[factor.operand]
+    offset = found.offset(factor.coords)
+    across = stride_along(offset, line)
+    axis = next((a for a in view.k if a.name == t.slice), None)
+    along = stride_along(offset, [axis] if axis else view.k)
+    along_k = takes_k(across, along)
+    stride, run = (along or LINE, t.block_k) if along_k else (across or LINE, lines)
+    run = min(run, 32)
+    touched = elements / run * max(1.0, run * min(stride, LINE) / LINE)
+    inside = all(c.within(0, int(e)) for c, e in zip(factor.coords, found.shape))
+    if not along_k and across == 1 and inside and t.stages > 1 and int(line[-1].extent) % 4 == 0:
+        each /= 4
+    return each * elements, touched
+
+
+def stride_along(offset: Index, axes: Sequence[Axis]) -> int | None:
+    """Elements of memory between neighbours along the innermost axis; None where that is not constant, or 0."""
+    axis = next((a for a in reversed(axes) if a.extent > 1), None)
+    return abs(offset.coefficient(axis) or 0) or None if axis else None
+
+
+def takes_k(across: int | None, along: int | None) -> bool:
+    """Whether consecutive threads gather along K, given the strides across lines and along K: the shorter wins."""
+    return along is not None and (across is None or along < across)
 
 
 def _slices(view: GemmView, t: BlockTile) -> int:

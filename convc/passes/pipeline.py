@@ -12,6 +12,7 @@ from convc.ir.core import Graph
 from convc.ir.ops.optim import Update
 from convc.ir.verify import verify
 from convc.passes.apply_optimizer import apply_optimizer
+from convc.passes.arrange_factors import arrange_factors
 from convc.passes.assign_layout import assign_layout
 from convc.passes.autodiff import autodiff
 from convc.passes.canonicalize import canonicalize
@@ -39,6 +40,7 @@ GENERATE: tuple[Pass, ...] = (
     assign_layout,
     lower,
     split_k,
+    arrange_factors,
     fuse_loops,
     merge_axes,
     split_reductions,

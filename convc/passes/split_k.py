@@ -17,7 +17,7 @@ from convc.ir.kernels import Gemm, Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce, axes_of
 from convc.ir.scalar import Local, load, store
 from convc.ir.types import Rows, TensorType
-from convc.passes.block_tile import oriented, ranking
+from convc.passes.block_tile import best_seconds
 from convc.passes.registry import register_pass
 from convc.passes.target import CPU, Target
 
@@ -60,7 +60,9 @@ def _split(node: Node, target: Target, taken: set[str]) -> list[Node] | None:
         name += "_"
     parts = Value(name, t)
     first = _parts(node, view, axis, parts)
-    if _seconds(first, target) + 2 * t.nbytes / target.bytes_per_second + LAUNCH_SECONDS >= _seconds(node, target):
+    if best_seconds(first, target) + 2 * t.nbytes / target.bytes_per_second + LAUNCH_SECONDS >= best_seconds(
+        node, target
+    ):
         return None
     taken.add(name)
     axes = axes_of(result, "kcrs")
@@ -92,9 +94,3 @@ def _parts(node: Node, view: GemmView, axis: Axis, parts: Value) -> Node:
     )
     op = replace(node.op, phases=(cut,), results=(parts.type,), title=f"{node.op.title}_parts")
     return replace(node, op=op, outputs=(parts,), passes=node.made_by("split_k"))
-
-
-def _seconds(node: Node, target: Target) -> float:
-    assert isinstance(node.op, Gemm)
-    phases = tuple(oriented(view, [v.type for v in node.outputs]) for view in node.op.phases)
-    return ranking(replace(node, op=replace(node.op, phases=phases)), target)[0].seconds

@@ -37,10 +37,10 @@ class Walk:
         """Variables of one element."""
         return () if self.counter else self.k.lets(used)
 
-    def stride(self, offset: Index) -> int | None:
-        """Elements of memory between neighbours along K; None where it is not constant or they are the same."""
-        axis = self.along or next((a for a in reversed(self.k.axes) if a.extent > 1), None)
-        return abs(offset.coefficient(axis) or 0) or None if axis else None
+    @property
+    def inner(self) -> tuple[Axis, ...]:
+        """The axes along which neighbours in a slice lie."""
+        return (self.along,) if self.along else self.k.axes
 
 
 def plan_walk(view: GemmView, tile: BlockTile) -> Walk:
