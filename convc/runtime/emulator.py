@@ -14,7 +14,7 @@ from convc.build.cuda import build_ptx
 from convc.codegen.cuda.emit import CudaSource, Launch, emit_cuda
 from convc.codegen.source import Parameter
 from convc.codegen.storage import Place
-from convc.emulator import Buffer, Module, Report
+from convc.emulator import Buffer, Module, Report, Result
 from convc.errors import RunError
 from convc.ir.core import Graph
 from convc.ir.types import DTYPES
@@ -27,8 +27,8 @@ class EmulatorExecutable:
     """A program whose launches run in the emulator, one after the other.
 
     Each launch may touch the bytes of the buffers that it names and no others. `check`: races, reads of what
-    nobody wrote, accesses outside and the like end the run with a RunError; `reports` holds them all. `text`:
-    CUDA to run instead of what is generated, with the same kernels and parameters.
+    nobody wrote, accesses outside and the like end the run with a RunError; `reports` holds them all, `results`
+    what each launch found and counted. `text`: CUDA to run instead of what is generated, with the same kernels.
     """
 
     target = "emulator"
@@ -47,6 +47,7 @@ class EmulatorExecutable:
         self.check = check
         self.reports: list[Report] = []
         self.instructions = 0
+        self.results: dict[str, Result] = {}
         self._module = Module(build_ptx(text or self.source.text, self.source.entry, arch, cache))
         self._arena = aligned_zeros(max(graph.arena_bytes, 64))
         self._written = np.zeros(self._arena.size, np.uint8)
@@ -84,6 +85,7 @@ class EmulatorExecutable:
         result = self._module[launch.name].launch(
             (launch.blocks, 1, 1), (launch.threads, 1, 1), arguments, check=self.check
         )
+        self.results[launch.name] = result
         self.reports += result.reports
         self.instructions += result.instructions
 
