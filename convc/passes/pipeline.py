@@ -23,6 +23,7 @@ from convc.passes.fuse_epilogue import fuse_epilogue
 from convc.passes.fuse_loops import fuse_loops
 from convc.passes.lower import lower
 from convc.passes.merge_axes import merge_axes
+from convc.passes.nest_products import nest_products
 from convc.passes.plan_memory import plan_memory
 from convc.passes.registry import apply
 from convc.passes.schedule import schedule
@@ -39,6 +40,7 @@ GENERATE: tuple[Pass, ...] = (
     fuse_epilogue,
     assign_layout,
     lower,
+    nest_products,
     split_k,
     arrange_factors,
     fuse_loops,
