@@ -121,13 +121,12 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase0(const int 
         {
             const int line = a_line, depth = a_depth;
             const int gemm_k = slice * 16 + depth;
-            copy_async(&a_tile[stage][depth][line], a_from + slice * 432 + 4,
-                    (a_inside) & (gemm_k < k_extent));
+            copy_async(&a_tile[stage][depth][line], a_from + slice * 432 + 4, a_inside & (gemm_k < k_extent));
         }
         {
             const int line = b_line, depth = b_depth;
             const int gemm_k = slice * 16 + depth;
-            copy4_async(&b_tile[stage][depth][line], b_from + slice * 256, (b_inside) & (gemm_k < k_extent));
+            copy4_async(&b_tile[stage][depth][line], b_from + slice * 256, b_inside & (gemm_k < k_extent));
         }
         ++slice;
     };
@@ -197,15 +196,14 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase1(const int 
             const int line = a_line, depth = a_depth;
             const int gemm_k = slice * 16 + depth;
             const int k = gemm_k / 2, s = gemm_k % 2;
-            copy_async(&a_tile[stage][depth][line], a_from + k * 27 + s * 2 + 3,
-                    (a_inside) & (gemm_k < k_extent));
+            copy_async(&a_tile[stage][depth][line], a_from + k * 27 + s * 2 + 3, a_inside &
+                    (gemm_k < k_extent));
         }
         UNROLL for (int part = 0; part < 4; ++part) {
             const int line = b_line, depth = b_depth + part * 4;
             const int gemm_k = slice * 16 + depth;
             const int k = gemm_k / 2, s = gemm_k % 2;
-            copy_async(&b_tile[stage][depth][line], b_from + k * 16 - s + 1,
-                    (b_inside) & (gemm_k < k_extent));
+            copy_async(&b_tile[stage][depth][line], b_from + k * 16 - s + 1, b_inside & (gemm_k < k_extent));
         }
         ++slice;
     };
@@ -275,15 +273,15 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase2(const int 
             const int line = a_line, depth = a_depth;
             const int gemm_k = slice * 16 + depth;
             const int k = gemm_k / 2, r = gemm_k % 2;
-            copy_async(&a_tile[stage][depth][line], a_from + k * 27 + r * 6 + 1,
-                    (a_inside) & (gemm_k < k_extent));
+            copy_async(&a_tile[stage][depth][line], a_from + k * 27 + r * 6 + 1, a_inside &
+                    (gemm_k < k_extent));
         }
         {
             const int line = b_line, depth = b_depth;
             const int gemm_k = slice * 16 + depth;
             const int k = gemm_k / 2, r = gemm_k % 2;
-            copy4_async(&b_tile[stage][depth][line], b_from + k * 16 - r * 4 + 4,
-                    (b_inside) & (gemm_k < k_extent));
+            copy4_async(&b_tile[stage][depth][line], b_from + k * 16 - r * 4 + 4, b_inside &
+                    (gemm_k < k_extent));
         }
         ++slice;
     };
@@ -353,15 +351,15 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase3(const int 
             const int line = a_line, depth = a_depth;
             const int gemm_k = slice * 16 + depth;
             const int k = gemm_k / 4, r = (gemm_k / 2) % 2, s = gemm_k % 2;
-            copy_async(&a_tile[stage][depth][line], a_from + k * 27 + r * 6 + s * 2,
-                    (a_inside) & (gemm_k < k_extent));
+            copy_async(&a_tile[stage][depth][line], a_from + k * 27 + r * 6 + s * 2, a_inside &
+                    (gemm_k < k_extent));
         }
         UNROLL for (int part = 0; part < 4; ++part) {
             const int line = b_line, depth = b_depth + part * 4;
             const int gemm_k = slice * 16 + depth;
             const int k = gemm_k / 4, r = (gemm_k / 2) % 2, s = gemm_k % 2;
-            copy_async(&b_tile[stage][depth][line], b_from + k * 16 - r * 4 - s + 5,
-                    (b_inside) & (gemm_k < k_extent));
+            copy_async(&b_tile[stage][depth][line], b_from + k * 16 - r * 4 - s + 5, b_inside &
+                    (gemm_k < k_extent));
         }
         ++slice;
     };

@@ -85,8 +85,7 @@ extern "C" __global__ void __launch_bounds__(128)
     const int gemm_n = n_first + b_line;
     const int n = gemm_n / 63, p = (gemm_n / 9) % 7, q = gemm_n % 9;
     const float *const b_from = x_ptr + n * 189 + p * 9 + q;
-    const int b_at0 = p;
-    const int b_at1 = q;
+    const int b_at0 = p, b_at1 = q;
     const bool b_inside = gemm_n < n_extent;
     const int slices = 2;
     /* gathers the next slice of both */
@@ -95,15 +94,14 @@ extern "C" __global__ void __launch_bounds__(128)
         {
             const int line = a_line, depth = a_depth;
             const int gemm_k = slice * 16 + depth;
-            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, (a_inside) & (gemm_k < k_extent));
+            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, a_inside & (gemm_k < k_extent));
         }
         UNROLL for (int part = 0; part < 4; ++part) {
             const int line = b_line, depth = b_depth + part * 4;
             const int gemm_k = slice * 16 + depth;
             const int c = gemm_k / 9, r = (gemm_k / 3) % 3, s = gemm_k % 3;
-            copy_async(&b_tile[stage][depth][line], b_from + c * 63 + r * 9 + s - 10,
-                    (b_inside) & (gemm_k < k_extent) & ((unsigned)(b_at0 + r - 1) < 7) & ((unsigned)(b_at1 +
-                    s - 1) < 9));
+            copy_async(&b_tile[stage][depth][line], b_from + c * 63 + r * 9 + s - 10, b_inside &
+                    (gemm_k < k_extent) & ((unsigned)(b_at0 + r - 1) < 7) & ((unsigned)(b_at1 + s - 1) < 9));
         }
         ++slice;
     };

@@ -84,8 +84,7 @@ extern "C" __global__ void __launch_bounds__(128)
     const int gemm_n = n_first + b_line;
     const int n = gemm_n / 25, p = (gemm_n / 5) % 5, q = gemm_n % 5;
     const float *const b_from = x_ptr + n * 150 + g * 50 + p * 5 + q;
-    const int b_at0 = p;
-    const int b_at1 = q;
+    const int b_at0 = p, b_at1 = q;
     const bool b_inside = gemm_n < n_extent;
     const int slices = 2;
     /* gathers the next slice of both */
@@ -94,15 +93,14 @@ extern "C" __global__ void __launch_bounds__(128)
         {
             const int line = a_line, depth = a_depth;
             const int gemm_k = slice * 16 + depth;
-            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, (a_inside) & (gemm_k < k_extent));
+            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, a_inside & (gemm_k < k_extent));
         }
         UNROLL for (int part = 0; part < 4; ++part) {
             const int line = b_line, depth = b_depth + part * 4;
             const int gemm_k = slice * 16 + depth;
             const int c = gemm_k / 9, r = (gemm_k / 3) % 3, s = gemm_k % 3;
-            copy_async(&b_tile[stage][depth][line], b_from + c * 25 + r * 5 + s - 6,
-                    (b_inside) & (gemm_k < k_extent) & ((unsigned)(b_at0 + r - 1) < 5) & ((unsigned)(b_at1 +
-                    s - 1) < 5));
+            copy_async(&b_tile[stage][depth][line], b_from + c * 25 + r * 5 + s - 6, b_inside &
+                    (gemm_k < k_extent) & ((unsigned)(b_at0 + r - 1) < 5) & ((unsigned)(b_at1 + s - 1) < 5));
         }
         ++slice;
     };

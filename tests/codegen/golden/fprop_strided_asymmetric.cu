@@ -95,14 +95,14 @@ extern "C" __global__ void __launch_bounds__(128)
         {
             const int line = a_line, depth = a_depth;
             const int gemm_k = slice * 16 + depth;
-            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, (a_inside) & (gemm_k < k_extent));
+            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, a_inside & (gemm_k < k_extent));
         }
         UNROLL for (int part = 0; part < 4; ++part) {
             const int line = (thread + part * 128) / 16, depth = (thread + part * 128) % 16;
             const int gemm_k = slice * 16 + depth;
             const int c = gemm_k / 9, r = (gemm_k / 3) % 3, s = gemm_k % 3;
-            copy_async(&b_tile[stage][depth][line], b_from[part] + c * 110 + r * 10 + s - 1,
-                    (b_inside[part]) & (gemm_k < k_extent) & ((unsigned)(b_at0[part] + s - 1) < 10));
+            copy_async(&b_tile[stage][depth][line], b_from[part] + c * 110 + r * 10 + s - 1, b_inside[part] &
+                    (gemm_k < k_extent) & ((unsigned)(b_at0[part] + s - 1) < 10));
         }
         ++slice;
     };

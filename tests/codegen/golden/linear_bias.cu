@@ -65,7 +65,7 @@ extern "C" __global__ void __launch_bounds__(128)
     const int rows = *rows_ptr;
     const int m_extent = rows, n_extent = 7, k_extent = 33;
     const int m_first = block % 3 * 8;
-    const int n_first = block / 3 * 32;
+    const int n_first = 0;
     /* a tile behind the last row */
     if (m_first >= m_extent) return;
     const int m_thread = thread / 16, n_thread = thread % 16 * 2;
@@ -92,14 +92,14 @@ extern "C" __global__ void __launch_bounds__(128)
         {
             const int line = a_line, depth = a_depth;
             const int gemm_k = slice * 16 + depth;
-            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, (a_inside) & (gemm_k < k_extent));
+            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, a_inside & (gemm_k < k_extent));
         }
         const float *const b_next = b_from + (slice * 16);
         UNROLL for (int part = 0; part < 4; ++part) {
             const int line = b_line + part * 8, depth = b_depth;
             const int gemm_k = slice * 16 + depth;
-            copy_async(&b_tile[stage][depth][line], b_next + part * 264,
-                    (b_inside[part]) & (gemm_k < k_extent));
+            copy_async(&b_tile[stage][depth][line], b_next + part * 264, b_inside[part] &
+                    (gemm_k < k_extent));
         }
         ++slice;
     };

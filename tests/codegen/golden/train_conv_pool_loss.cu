@@ -99,14 +99,14 @@ extern "C" __global__ void __launch_bounds__(128)
         {
             const int line = a_line, depth = a_depth;
             const int gemm_k = slice * 16 + depth;
-            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, (a_inside) & (gemm_k < k_extent));
+            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, a_inside & (gemm_k < k_extent));
         }
         UNROLL for (int part = 0; part < 4; ++part) {
             const int line = b_line, depth = b_depth + part * 4;
             const int gemm_k = slice * 16 + depth;
             const int c = gemm_k / 9, r = (gemm_k / 3) % 3, s = gemm_k % 3;
-            copy_async(&b_tile[stage][depth][line], b_from + c * 36 + r * 6 + s,
-                    (b_inside) & (gemm_k < k_extent));
+            copy_async(&b_tile[stage][depth][line], b_from + c * 36 + r * 6 + s, b_inside &
+                    (gemm_k < k_extent));
         }
         ++slice;
     };
@@ -363,8 +363,8 @@ extern "C" __global__ void __launch_bounds__(128)
     const int rows = *rows_ptr;
     const int m_extent = 3, n_extent = 18;
     const int m_first = 0;
-    const int n_first = block % 1 * 32;
-    const int group = block / 1;
+    const int n_first = 0;
+    const int group = block;
     /* a part behind the last row */
     if (group >= rows) return;
     const int n = group;

@@ -67,8 +67,8 @@ extern "C" __global__ void __launch_bounds__(128)
     const int rows = *rows_ptr;
     const int m_extent = 5, n_extent = 27, k_extent = 49;
     const int m_first = 0;
-    const int n_first = block % 1 * 32;
-    const int group = block / 1;
+    const int n_first = 0;
+    const int group = block;
     /* a part behind the last row */
     if (group >= rows) return;
     const int n = group;
@@ -85,8 +85,7 @@ extern "C" __global__ void __launch_bounds__(128)
     const int gemm_n = n_first + b_line;
     const int c = gemm_n / 9, r = (gemm_n / 3) % 3, s = gemm_n % 3;
     const float *const b_from = x_ptr + n * 147 + c * 49 + r * 7 + s;
-    const int b_at0 = r;
-    const int b_at1 = s;
+    const int b_at0 = r, b_at1 = s;
     const bool b_inside = gemm_n < n_extent;
     const int slices = 4;
     /* gathers the next slice of both */
@@ -95,15 +94,14 @@ extern "C" __global__ void __launch_bounds__(128)
         {
             const int line = a_line, depth = a_depth;
             const int gemm_k = slice * 16 + depth;
-            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, (a_inside) & (gemm_k < k_extent));
+            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, a_inside & (gemm_k < k_extent));
         }
         UNROLL for (int part = 0; part < 4; ++part) {
             const int line = b_line, depth = b_depth + part * 4;
             const int gemm_k = slice * 16 + depth;
             const int p = gemm_k / 7, q = gemm_k % 7;
-            copy_async(&b_tile[stage][depth][line], b_from + p * 7 + q - 8,
-                    (b_inside) & (gemm_k < k_extent) & ((unsigned)(b_at0 + p - 1) < 7) & ((unsigned)(b_at1 +
-                    q - 1) < 7));
+            copy_async(&b_tile[stage][depth][line], b_from + p * 7 + q - 8, b_inside & (gemm_k < k_extent) &
+                    ((unsigned)(b_at0 + p - 1) < 7) & ((unsigned)(b_at1 + q - 1) < 7));
         }
         ++slice;
     };
