@@ -238,7 +238,7 @@ def test_every_document_is_short_enough_to_read() -> None:
         lines = sum(b.text.count("\n") for b in blocks)
         assert lines < 60, f"CONTRIBUTING.md, {name}: {lines} lines of code"
     words = len(prose("README.md").split())
-    assert words < 900, f"README.md has {words} words"
+    assert words < 1000, f"README.md has {words} words"
 
 
 def test_a_stale_document_is_noticed(tmp_path: Path) -> None:
