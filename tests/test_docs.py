@@ -233,12 +233,12 @@ def test_what_is_named_exists(document: str) -> None:
 
 
 def test_every_document_is_short_enough_to_read() -> None:
-    """The worked examples of CONTRIBUTING.md are under 60 lines each; the README is read in three minutes."""
+    """The worked examples of CONTRIBUTING.md are under 60 lines each; the README is read in five minutes."""
     for name, blocks in sections("CONTRIBUTING.md"):
         lines = sum(b.text.count("\n") for b in blocks)
         assert lines < 60, f"CONTRIBUTING.md, {name}: {lines} lines of code"
     words = len(prose("README.md").split())
-    assert words < 1000, f"README.md has {words} words"
+    assert words < 1100, f"README.md has {words} words"
 
 
 def test_a_stale_document_is_noticed(tmp_path: Path) -> None:
