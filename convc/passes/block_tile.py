@@ -48,6 +48,8 @@ FLAT, ROWS, SLICED = 16, 9, 7
 thread's elements share theirs; and in a walk along one axis, where a slice's elements do."""
 LATENCY, SYNC, START = 700, 60, 2500
 """Cycles until a copy is there; for a slice's barrier; for a block's first slice and its epilogue."""
+TIE = 0.01
+"""Of the time of its cache lines, so that of two schedules that issue as long the one wins that touches fewer."""
 REGISTERS = 48
 """Registers of a thread besides its sums and fragments."""
 
@@ -134,7 +136,8 @@ def _cycles(view: GemmView, inputs: Sequence[TensorType], t: BlockTile, target: 
     issue = (multiply + t.threads * t.block_k * quads * 2 + sum(i for i, _ in gathers)) / ISSUE + SYNC
     lines = t.threads // 32 * t.block_k * quads * 1.5 + sum(x for _, x in gathers)
     wait = LATENCY / max(t.stages - 1, 1) if t.stages > 1 else LATENCY
-    return waves * (slices * max(resident * issue, resident * lines, wait + issue) + START)
+    slowest = max(resident * issue, resident * lines, wait + issue)
+    return waves * (slices * (slowest + TIE * lines) + START)
 
 
 def _gather(

@@ -60,7 +60,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
  * launch  10 blocks of 128 threads, 12.3 kB of shared memory
  * bound   0.00293 us on an H100: 0.000583 us of FP32, 0.00293 us of memory
- * model   1.9 us; 1.96 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
+ * model   1.91 us; 1.96 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    34.6 kFLOP, 9.82 kB moved at least, 3.52 FLOP/B
  * saved   23 kB of im2col matrix that is never stored
  */
