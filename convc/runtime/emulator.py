@@ -29,6 +29,7 @@ class EmulatorExecutable:
     Each launch may touch the bytes of the buffers that it names and no others. `check`: races, reads of what
     nobody wrote, accesses outside and the like end the run with a RunError; `reports` holds them all, `results`
     what each launch found and counted. `text`: CUDA to run instead of what is generated, with the same kernels.
+    `collect`: keep the findings and raise nothing.
     """
 
     target = "emulator"
@@ -41,10 +42,12 @@ class EmulatorExecutable:
         check: bool = True,
         arch: str = DEFAULT_ARCH,
         text: str | None = None,
+        collect: bool = False,
     ) -> None:
         self.graph = graph
         self.source: CudaSource = emit_cuda(graph)
         self.check = check
+        self.collect = collect
         self.reports: list[Report] = []
         self.instructions = 0
         self.results: dict[str, Result] = {}
@@ -73,9 +76,10 @@ class EmulatorExecutable:
         self._written[...] = 0
         for launch in self.source.launches:
             self._launch(launch, memory)
-        if self.check and self.reports:
+        if self.reports and not self.collect:
+            first = next(x for x in self.source.launches if self.results[x.name].reports)
             more = f" ({len(self.reports)} findings in all)" if len(self.reports) > 1 else ""
-            raise RunError(f"the emulator's check found: {self.reports[0]}{more}")
+            raise RunError(f"the emulator's check found, in {first.title_of_nodes}: {self.reports[0]}{more}")
 
     def _launch(self, launch: Launch, memory: dict[str, list[Array]]) -> None:
         fresh = [p.place for p in launch.parameters if p.written and p.place.kind == "arena"]

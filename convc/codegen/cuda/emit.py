@@ -93,6 +93,11 @@ class Launch:
         return max((c.body for c in self.calls), key=lambda b: b.plan.shared_bytes)
 
     @property
+    def title_of_nodes(self) -> str:
+        """The IR nodes behind it, with their places in the model."""
+        return comment("; ".join(f"%{k.node.out.name} at {k.node.path or 'the top'}" for k in self.kernels))
+
+    @property
     def title(self) -> str:
         what = "phases" if len(self.kernels) == 1 else "kernels that do not wait for each other"
         return f"{len(self.calls)} {what}"
