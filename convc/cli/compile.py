@@ -85,7 +85,8 @@ def _resources_line(found: Mapping[str, Any], arch: str) -> str:
     most = max(found, key=lambda name: found[name]["registers"])
     spills = sum(r["spill_stores"] + r["spill_loads"] for r in found.values())
     low = min(found, key=lambda name: found[name]["occupancy"]["fraction"])
+    kernels = "1 kernel" if len(found) == 1 else f"{len(found)} kernels"
     return (
-        f"{arch}: {len(found)} kernels, {spills} bytes spilled, at most {found[most]['registers']} registers ({most}),"
+        f"{arch}: {kernels}, {spills} bytes spilled, at most {found[most]['registers']} registers ({most}),"
         f" occupancy {found[low]['occupancy']['fraction']:.0%} and more"
     )
