@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from convc.build.archs import check_arch
 from convc.cli.lowering import lower_model
 from convc.cli.machine_code import print_machine_code
 from convc.cli.options import arch_option, in_colour, level_option, model_options, target_option, working
@@ -56,6 +57,7 @@ def inspect(
       convc inspect lenet5 --html lenet5.html
       convc inspect lenet5 --target cuda --kernel conv1 --sass
     """
+    check_arch(arch)
     if (ptx or sass) and target != "cuda":
         raise ConvcError(f"--{'ptx' if ptx else 'sass'} shows what CUDA is compiled to: add --target cuda")
     with working(f"compiling {model}"):

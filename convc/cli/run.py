@@ -149,7 +149,12 @@ def _print_counters(executable: EmulatorExecutable) -> None:
         moved, ideal = sum(c.moved for _, c in own), sum(c.ideal for _, c in own)
         requests = sum(c.requests for _, c in own)
         click.echo(f"{space}: {requests:,} requests, {moved:,} {unit}, {ideal:,} would have done")
-        worst = sorted(own, key=lambda x: x[1].ideal - x[1].moved)[:MOST_COUNTERS]
-        for name, c in worst:
-            if c.moved > c.ideal:
-                click.echo(f"  {name}, {c}")
+        lines: dict[str, list[Counter]] = {}
+        for name, c in own:
+            lines.setdefault(f"{name}, {c.place or f'PTX line {c.ptx_line}'}", []).append(c)
+        over = {line: sum(c.moved - c.ideal for c in counts) for line, counts in lines.items()}
+        for line in sorted(over, key=lambda x: -over[x])[:MOST_COUNTERS]:
+            if over[line]:
+                counts = lines[line]
+                moved, requests = sum(c.moved for c in counts), sum(c.requests for c in counts)
+                click.echo(f"  {line}: {moved:,} in {requests:,} requests, {moved - over[line]:,} would have done")
