@@ -7,18 +7,13 @@ Needs NVRTC, as the emulator's tests do.
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
+from convc.build.nvrtc import compile_ptx
 from convc.emulator import Buffer, Kernel, Module
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "emulator"))
-
-from conftest import compile_ptx  # noqa: E402
 
 
 def buffer(name: str, array: np.ndarray) -> Buffer:
@@ -39,7 +34,7 @@ def measure(kernel: Kernel, grid: tuple[int, int, int], arguments: list[Buffer |
 
 
 def main() -> None:
-    module = Module(compile_ptx(Path(__file__).with_suffix(".cu").read_text()))
+    module = Module(compile_ptx(Path(__file__).with_suffix(".cu").read_text(), "kernel", "sm_90a"))
     rng = np.random.default_rng(0)
     a, b, c = (rng.standard_normal((256, 256), np.float32) for _ in range(3))
     measure(module["sgemm"], (4, 4, 1), [buffer("A", a), buffer("B", b), buffer("C", c), 256, 256, 256])
