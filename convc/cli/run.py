@@ -21,7 +21,7 @@ from convc.ir.text import parse_graph
 from convc.passes.pipeline import Trace
 from convc.runtime.cpu import CpuExecutable
 from convc.runtime.emulator import EmulatorExecutable
-from convc.runtime.trial import trial
+from convc.testing.trial import trial
 
 MOST_COUNTERS, MOST_REPORTS = 12, 4
 

@@ -13,7 +13,8 @@ from convc.passes.pipeline import Trace
 from convc.runtime.executable import Executable
 from convc.runtime.program import Program
 from convc.runtime.store import ParameterStore
-from convc.testing import error_bound, random_inputs
+from convc.testing.bounds import error_bound
+from convc.testing.inputs import random_inputs
 
 LOOSE = 0.01
 """Where a rounding may change which of two near-equal things is chosen, there is no bound: such numbers may be off by
