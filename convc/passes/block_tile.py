@@ -151,28 +151,48 @@ def _gather(
         return float(each * elements), float(elements)
     found = inputs[factor.operand]
     offset = found.offset(factor.coords)
-    across = stride_along(offset, line)
     axis = next((a for a in view.k if a.name == t.slice), None)
-    along = stride_along(offset, [axis] if axis else view.k)
-    along_k = takes_k(across, along)
-    stride, run = (along or LINE, t.block_k) if along_k else (across or LINE, lines)
-    run = min(run, 32)
-    touched = elements / run * max(1.0, run * min(stride, LINE) / LINE)
+    along_k = takes_k(offset, line, lines, [axis] if axis else view.k, t.block_k)
+    touched = (
+        cache_lines(offset, [axis] if axis else view.k, t.block_k) if along_k else cache_lines(offset, line, lines)
+    )
     inside = all(c.within(0, int(e)) for c, e in zip(factor.coords, found.shape))
-    if not along_k and across == 1 and inside and t.stages > 1 and int(line[-1].extent) % 4 == 0:
+    if not along_k and _run(offset, line)[0] == 1 and inside and t.stages > 1 and int(line[-1].extent) % 4 == 0:
         each /= 4
-    return each * elements, touched
+    return each * elements, elements / 32 * touched
 
 
-def stride_along(offset: Index, axes: Sequence[Axis]) -> int | None:
-    """Elements of memory between neighbours along the innermost axis; None where that is not constant, or 0."""
-    axis = next((a for a in reversed(axes) if a.extent > 1), None)
-    return abs(offset.coefficient(axis) or 0) or None if axis else None
+def lines_a_request(view: GemmView, inputs: Sequence[TensorType], t: BlockTile) -> tuple[float, float]:
+    """Cache lines that a warp's 32 elements lie in when they are gathered: of A, of B."""
+    sides = ((view.a, view.m, t.block_m), (view.b, view.n, t.block_n))
+    touched = [_gather(f, inputs, line, view, lines, t)[1] * 32 / (lines * t.block_k) for f, line, lines in sides]
+    return touched[0], touched[1]
 
 
-def takes_k(across: int | None, along: int | None) -> bool:
-    """Whether consecutive threads gather along K, given the strides across lines and along K: the shorter wins."""
-    return along is not None and (across is None or along < across)
+def takes_k(offset: Index, line: Sequence[Axis], lines: int, k: Sequence[Axis], depth: int) -> bool:
+    """Whether consecutive threads gather along K: where their elements then lie in fewer cache lines."""
+    return cache_lines(offset, k, depth) < cache_lines(offset, line, lines)
+
+
+def cache_lines(offset: Index, axes: Sequence[Axis], span: int) -> float:
+    """Cache lines that 32 elements lie in, taken along the axes, the innermost first, `span` in a row."""
+    stride, run = _run(offset, axes)
+    group = min(run, span, 32)
+    return 32 / group * max(1.0, group * min(stride, LINE) / LINE)
+
+
+def _run(offset: Index, axes: Sequence[Axis]) -> tuple[int, int]:
+    """(elements of memory between neighbours, how many lie so far apart in a row); (LINE, 1): each for itself."""
+    stride, run = LINE, 1
+    for axis in reversed([a for a in axes if a.extent > 1]):
+        apart = abs(offset.coefficient(axis) or 0)
+        if run == 1 and apart:
+            stride, run = apart, int(axis.extent)
+        elif apart and apart == stride * run:
+            run *= int(axis.extent)
+        else:
+            break
+    return stride, run
 
 
 def _slices(view: GemmView, t: BlockTile) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from convc.build.nvrtc_library import find_library_file
 from convc.emulator import Counter
+from convc.ir.text import parse_graph
 from convc.runtime.program import Program
 from convc.testing import random_inputs
 from tests.cuda.programs import emulated, every_tile, with_tiles
@@ -27,6 +29,27 @@ def tiles() -> Program:
     program = emulated(graph, with_tiles)
     call(program, random_inputs(graph, 8), 8)
     return program
+
+
+def test_cards_say_how_scattered_a_gather_is() -> None:
+    """A cache line is four sectors: what the emulator counts for the copies is within what the card says of them."""
+    text = """graph @g(%x: f32[n<=8,32,16,16], %w: f32[64,32,3,3], %dy: f32[n<=8,64,16,16]) {
+      %0: f32[n<=8,64,16,16] = conv2d(%x, %w) {padding=[1, 1]}
+      %1: f32[n<=8,32,16,16] = conv2d_dgrad(%dy, %w) {padding=[1, 1]}
+      %2: f32[64,32,3,3] = conv2d_wgrad(%dy, %x) {padding=[1, 1]}
+      return %0, %1, %2
+    }"""
+    graph = parse_graph(text)
+    program = emulated(graph)
+    call(program, random_inputs(graph, 8), 8)
+    for kernel in program.kernels:
+        line = next((x for x in kernel.card.lines if x.startswith("gather")), "")
+        said = [float(x) for x in re.findall(r"([\d.]+) cache lines", line)]
+        counted = program.executable.results[kernel.name].counters
+        copies = [c for c in counted if c.instruction.startswith("cp.async") and ", 4, " in c.instruction]
+        if said and copies:
+            worst = max(c.moved / c.requests for c in copies)
+            assert worst <= 4 * (max(said) + 1), f"{kernel.name}: {worst} sectors a request; {line}"
 
 
 def test_no_tile_has_bank_conflicts(tiles: Program) -> None:

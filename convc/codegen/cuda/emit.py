@@ -16,7 +16,7 @@ from convc.codegen.storage import Place, barriers, storage
 from convc.errors import IRError
 from convc.ir.core import Graph, Node, Value
 from convc.ir.kernels import BlockTile, Gemm, Loops, TeamSchedule
-from convc.passes.block_tile import memory_seconds, ranking
+from convc.passes.block_tile import lines_a_request, memory_seconds, ranking
 from convc.passes.target import CUDA, Target
 
 ROWS = Parameter("rows_ptr", "i32", False, Place("rows", 0, 0, 4), True)
@@ -194,8 +194,18 @@ def _launch_lines(kernel: CudaKernel) -> list[str]:
     if isinstance(plan, NestPlan) and plan.schedule.vector > 1:
         lines.append(f"vectors {4 * plan.schedule.vector}-byte loads and stores")
     if isinstance(plan, GemmPlan):
+        lines += _gather_line(plan, kernel)
         lines += _gemm_vectors(plan)
     return lines
+
+
+def _gather_line(plan: GemmPlan, kernel: CudaKernel) -> list[str]:
+    lines = lines_a_request(plan.view, [v.type for v in kernel.node.inputs], plan.tile)
+    said = (
+        f"{g.name.upper()} along {'K' if g.along_k else side}, {count(x).strip()} cache lines for 32 elements"
+        for g, side, x in ((plan.a, "M", lines[0]), (plan.b, "N", lines[1]))
+    )
+    return [f"gather  {'; '.join(said)}"] if plan.tile.stages else []
 
 
 def _gemm_vectors(plan: GemmPlan) -> list[str]:

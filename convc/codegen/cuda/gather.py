@@ -17,7 +17,7 @@ from convc.errors import IRError
 from convc.ir.index import Axis, Index, IndexLike
 from convc.ir.kernels import BlockTile
 from convc.ir.scalar import Load, Scalar
-from convc.passes.block_tile import stride_along, takes_k
+from convc.passes.block_tile import takes_k
 
 QUAD = 4
 """Elements of a 16-byte copy."""
@@ -144,11 +144,10 @@ def plan_gather(
     assert base is not None
     step, depth_stride = _depth_apart(step, walk)
     offset = inputs[factor.operand].type.offset(factor.coords)
-    across, along = stride_along(offset, line.axes), stride_along(offset, walk.inner)
     used = variables((replace(term, conditions=(*term.conditions, *line_guards, *walk.guards)),))
     plan = Gather(
         name=name, line=line, lines=lines, depth=tile.block_k, threads=tile.threads,
-        along_k=takes_k(across, along), copy=1, pointer=term.name,
+        along_k=takes_k(offset, line.axes, lines, walk.inner, tile.block_k), copy=1, pointer=term.name,
         line_lets=line.lets(used), element_lets=walk.element_lets(used),
         base=base, step=step, depth_stride=depth_stride, hoisted=tuple((n, e) for e, n in parts.items()),
         guards=tuple(guards), line_guards=tuple(line_guards), entangled=entangled,

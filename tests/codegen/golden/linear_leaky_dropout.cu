@@ -68,6 +68,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  * GEMM    M = n(n<=20) = 20, N = k(7) = 7, K = c(33) = 33
  * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
  * launch  3 blocks of 128 threads, 12.3 kB of shared memory
+ * gather  A along K, 2 cache lines for 32 elements; B along K, 2 cache lines for 32 elements
  * bound   0.00123 us on an H100: 0.000156 us of FP32, 0.00123 us of memory
  * model   2.23 us; 2.31 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    9.24 kFLOP, 4.13 kB moved at least, 2.24 FLOP/B
