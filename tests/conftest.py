@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("CONVC_NUM_THREADS", "1")  # the workers fill the cores; tests of threads ask for them
+os.environ.setdefault("CONVC_TARGET", "cpu")  # what `auto` means, whatever this machine has
 
 settings.register_profile("convc", deadline=None, derandomize=True, print_blob=False)
 settings.load_profile("convc")

@@ -17,8 +17,8 @@ from convc.build.nvidia import INSTALL
 from convc.build.nvrtc_library import find_library_file
 from convc.debug import LINES, SOURCE, say
 from convc.errors import ToolchainError
+from convc.runtime.targets import COMPILERS
 
-COMPILERS = ("auto", "nvrtc", "nvcc")
 OPTIONS = [*nvcc.FLAGS, "--ptxas-options=-v"]
 
 

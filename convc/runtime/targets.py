@@ -20,6 +20,9 @@ EMITTED = ("cpu", "cuda")
 TARGETS = ("auto", "cpu", "cuda", "emulator")
 """Targets that programs run on: the emulator runs what is written for cuda."""
 
+COMPILERS = ("auto", "nvrtc", "nvcc")
+"""Of CUDA, for target cuda: `auto` is $CONVC_CUDA_COMPILER, else NVRTC where it is installed, else nvcc."""
+
 
 def resolve_target(name: str) -> str:
     """The target that a name means on this machine, `cuda:1` for the GPU of that number.
@@ -52,6 +55,11 @@ def on_device(target: str, number: int | None) -> str:
     if target not in ("auto", "cuda"):
         raise RunError(f"--device goes with target cuda, not with {target}; leave one of them out")
     return f"{target}:{number}"
+
+
+def kind_of(target: str) -> str:
+    """The target without the number of a device, on which no result depends."""
+    return target.partition(":")[0]
 
 
 def passes_target(name: str) -> Target:

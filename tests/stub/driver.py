@@ -96,7 +96,8 @@ class Stub:
         self.launches: list[str] = []
         self.reports: list[Any] = []
         self.errors: list[BaseException] = []
-        self.check = True
+        self.launches_fail = False
+        """Whether every launch from now on fails, as one that the check reports does."""
 
     def device(self, name: str, capability: tuple[int, int], memory: int) -> None:
         """One device more, its memory in bytes."""
@@ -108,9 +109,9 @@ class Stub:
         for name in names:
             self.device(name, (9, 0), memory)
 
-    def fail(self, api: str, code: int, call: int = 1) -> None:
-        """The `call`-th call from now of this function, under the name it is exported by, gives the error `code`."""
-        self.library.stub_fail(api.encode(), ctypes.c_long(call), code)
+    def fail(self, api: str, code: int, call: int = 1, times: int = 1) -> None:
+        """From the `call`-th from now, `times` calls of this function, by its exported name, give the error `code`."""
+        self.library.stub_fail(api.encode(), code, ctypes.c_long(call), ctypes.c_long(times))
 
     def calls(self, api: str) -> int:
         return int(self.library.stub_calls(api.encode()))
@@ -157,9 +158,9 @@ class Stub:
         given = [self._argument(p, data, limit) for p, limit in zip(kernel.parameters, sizes, strict=True)]
         grid, block = tuple(shape.contents[:3]), tuple(shape.contents[3:])
         self.launches.append(kernel.name)
-        result = kernel.launch(grid, block, given, shared, self.check)  # type: ignore[arg-type]
+        result = kernel.launch(grid, block, given, shared)  # type: ignore[arg-type]
         self.reports += result.reports
-        return LAUNCH_FAILED if result.reports else 0
+        return LAUNCH_FAILED if result.reports or self.launches_fail else 0
 
     def _argument(self, p: Parameter, data: bytes, limit: tuple[int, bool] | None) -> Buffer | int:
         value = int.from_bytes(data[p.offset : p.offset + p.size], "little")

@@ -27,7 +27,7 @@ struct Launch {
 struct Device { std::string name; int major, minor; size_t total, used; int retained; };
 struct Allocation { char *written; size_t size; int device; };
 struct Module { int id; };
-struct Failure { long calls_left; int code; };
+struct Failure { long calls_left, times; int code; };
 
 Loader load;
 Finder find;
@@ -63,9 +63,9 @@ CUresult enter(const char *name)
 {
     ++calls[name];
     const auto failure = failures.find(name);
-    if (failure == failures.end() || --failure->second.calls_left) return CUDA_SUCCESS;
+    if (failure == failures.end() || --failure->second.calls_left > 0) return CUDA_SUCCESS;
     const int code = failure->second.code;
-    failures.erase(failure);
+    if (--failure->second.times == 0) failures.erase(failure);
     return (CUresult)code;
 }
 
@@ -134,7 +134,7 @@ void stub_device(const char *name, int major, int minor, size_t total)
 {
     devices.push_back({name, major, minor, total, 0, 0});
 }
-void stub_fail(const char *api, long call, int code) { failures[api] = {call, code}; }
+void stub_fail(const char *api, int code, long call, long times) { failures[api] = {call, times, code}; }
 long stub_calls(const char *api) { return calls[api]; }
 int stub_pushed() { return (int)stack.size(); }
 int stub_retained(int device) { return devices[device].retained; }
