@@ -9,8 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from convc.build.files import write_atomically
 from convc.errors import DataError, RunError
@@ -140,6 +138,8 @@ class ParameterStore:
         self, path: str | Path, metadata: Mapping[str, str] | None = None, names: Iterable[str] | None = None
     ) -> None:
         """Write the parameters, or the arrays named, as safetensors, at once or not at all."""
+        from safetensors.numpy import save  # here: a program that runs needs no file format
+
         names = self.names("parameter") if names is None else names
         write_atomically(Path(path), save({n: self[n] for n in names}, dict(metadata or {})))
 
@@ -163,6 +163,9 @@ class ParameterStore:
 
 
 def read_safetensors(path: Path) -> dict[str, Array]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
     try:
         return load(path.read_bytes())
     except OSError as error:
