@@ -104,8 +104,15 @@ class CudaExecutable:
         self._store.move_to(self._home)
         with self.device.active(), self._placed():
             self._workspace.send(inputs, scalars, rows)
-            self._step()
+            self.enqueue()
             self._workspace.fetch(outputs)
+
+    def enqueue(self) -> None:
+        """The launches of a run on what lies on the device: no copies, no waiting; within `device.active()`."""
+        if self._graph is None:
+            self._launch_all()
+        else:
+            self._graph()
 
     def sweep(
         self, arrays: Sequence[Array], order: Array | None, scalars: Callable[[int], Sequence[float]]
@@ -140,7 +147,7 @@ class CudaExecutable:
             feed.begin(arrays, indices, len(counts))
             for k, rows in enumerate(counts):
                 feed.next(k, rows)
-                self._step()
+                self.enqueue()
                 driver().memcpy_dtod_async(int(log) + k * size, address, size, self.device.stream)
             results = fetched[: len(counts)]
             driver().memcpy_dtoh_async(results, log, self.device.stream)
@@ -153,12 +160,6 @@ class CudaExecutable:
         _, size = self._workspace.results
         memory = self.device.allocate(STRETCH * size, f"the results of {STRETCH} batches")
         return memory, self.device.pinned(STRETCH * size).reshape(STRETCH, size)
-
-    def _step(self) -> None:
-        if self._graph is None:
-            self._launch_all()
-        else:
-            self._graph()
 
     @cached_property
     def _graph(self) -> StepGraph | None:
