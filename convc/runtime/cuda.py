@@ -83,11 +83,11 @@ class CudaExecutable:
 
     def bind(self, store: ParameterStore) -> None:
         """The store of parameters, state and constants: they get a place on the device, shared by its programs."""
-        home = store.homes.setdefault(self.device.number, DeviceStore(store, self.device))
+        home = store.homes.setdefault(self.device.number, DeviceStore(self.device))
         assert isinstance(home, DeviceStore)
         self._store, self._home = store, home
         names = [v.name for v in self.graph.inputs_of(*KINDS)]
-        places = [home.address(name) for name in names]
+        places = [home.address(store, name) for name in names]
         with self.device.active():
             self._launches = [self._prepare(launch, places) for launch in self.source.launches]
 

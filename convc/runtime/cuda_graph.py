@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ class StepGraph:
                 self._graph = self._do("instantiate the graph", cu.cuGraphInstantiate(graph, 0))
             finally:
                 cu.cuGraphDestroy(graph)
+        weakref.finalize(self, cu.cuGraphExecDestroy, self._graph)
 
     def __call__(self) -> None:
         self._do("launch the graph", self._cu.cuGraphLaunch(self._graph, self._stream))

@@ -23,10 +23,10 @@ KINDS: tuple[Role, ...] = ("parameter", "state", "constant")
 class Home(Protocol):
     """Another memory that a store's arrays can live in: that of a device."""
 
-    def upload(self) -> None:
+    def upload(self, store: ParameterStore) -> None:
         """Copy every buffer of the store there."""
 
-    def download(self) -> None:
+    def download(self, store: ParameterStore) -> None:
         """Copy every buffer back into the store."""
 
 
@@ -99,9 +99,9 @@ class ParameterStore:
             return
         if self._home is not None:
             leaving, self._home = self._home, None
-            leaving.download()
+            leaving.download(self)
         if home is not None:
-            home.upload()
+            home.upload(self)
             self._home = home
 
     def place(self, name: str) -> tuple[int, int]:

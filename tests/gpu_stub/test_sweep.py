@@ -18,6 +18,7 @@ from convc.runtime.cuda_probe import driver_devices
 from convc.train import compile_trainer, evaluate, fit
 from tests.stub.driver import OUT_OF_MEMORY, Stub
 
+COUNTED = ("cuMemcpyDtoHAsync_v2", "cuMemcpyHtoDAsync_v2", "cuMemcpyHtoD_v2", "cuStreamSynchronize")
 MODEL = """
 from convc import nn
 
@@ -68,6 +69,43 @@ def test_resident_streamed_and_emulated_are_the_same_bytes(
     assert resident == run("emulator", data)
 
 
+ORDERS = {"first": (True, False), "others": (False, True), "all": (True, True)}
+
+
+@pytest.mark.parametrize("lazy", ORDERS)
+@pytest.mark.parametrize("share", [0.5, 0], ids=["resident", "streamed"])
+def test_any_order_that_events_allow_gives_the_same_bytes(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, share: float, lazy: str
+) -> None:
+    """A stream runs only when something waits for it: the first one, that of copies, or both."""
+    data = dataset()
+    monkeypatch.setattr(cuda_feed, "RESIDENT_SHARE", share)
+    expected = run("cuda", data, epochs=1)
+    cuda_device.open_device.cache_clear()  # streams anew: the program's is the first
+    stub.reset()
+    stub.lazy(*ORDERS[lazy])
+    assert run("cuda", data, epochs=1) == expected
+    assert not stub.reports
+
+
+@pytest.mark.parametrize(("lazy", "forgotten"), [("others", "wait_for_event"), ("first", "wait_for_event")])
+def test_a_wait_that_is_forgotten_is_noticed(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, lazy: str, forgotten: str
+) -> None:
+    """What the test above can see."""
+    data = dataset()
+    monkeypatch.setattr(cuda_feed, "RESIDENT_SHARE", 0)
+    expected = run("cuda", data, epochs=1)
+    cuda_device.open_device.cache_clear()  # streams anew: the program's is the first
+    stub.reset()
+    stub.lazy(*ORDERS[lazy])
+    monkeypatch.setattr(cuda_device.driver().Stream, forgotten, lambda *_: None)
+    try:
+        assert run("cuda", data, epochs=1) != expected
+    except RunError:
+        assert stub.reports
+
+
 def test_long_epochs_are_cut_into_stretches(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     data = dataset()
     whole = run("cuda", data, epochs=1)
@@ -81,11 +119,11 @@ def test_results_are_fetched_once_an_epoch_and_data_copied_once(stub: Stub) -> N
     module = tiny()
     trainer = compile_trainer(module, data, batch=4, optimizer=SGD(momentum=0.9), seed=3, target="cuda")
     fit(trainer.step, trainer.evaluation, data, lr=0.05, epochs=1, seed=3)
-    before = {api: stub.calls(api) for api in ("cuMemcpyDtoHAsync_v2", "cuMemcpyHtoD_v2", "cuStreamSynchronize")}
+    before = {api: stub.calls(api) for api in COUNTED}
     fit(trainer.step, trainer.evaluation, data, lr=0.05, epochs=2, start=1, seed=3)
     made = {api: stub.calls(api) - n for api, n in before.items()}
     # Training and validation: results, and on the way there order and numbers.
-    assert made == {"cuMemcpyDtoHAsync_v2": 2, "cuMemcpyHtoD_v2": 4, "cuStreamSynchronize": 2}
+    assert made == dict(zip(COUNTED, (2, 4, 0, 2)))
 
 
 def test_an_array_that_goes_takes_its_copy_with_it(stub: Stub) -> None:

@@ -23,7 +23,7 @@ from convc.emulator import Buffer, Module
 from convc.emulator.ptx import Parameter
 
 FOLDER = Path(__file__).parent
-SOURCES = ("libcuda.cpp", "absent.c")
+SOURCES = ("libcuda.cpp", "streams.cpp", "absent.c")
 LOAD = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
 FIND = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p)
 LAUNCH = ctypes.CFUNCTYPE(
@@ -52,13 +52,14 @@ def build() -> Path:
     """The library's file, kept in the cache by what it is made of."""
     header = next(find_files(("include",), "cuda.h"))
     cache, name = Cache(), "libcuda.so.1"
-    key = cache.key("stub", str(header), *(FOLDER.joinpath(f).read_bytes() for f in SOURCES))
+    key = cache.key("stub", str(header), *(FOLDER.joinpath(f).read_bytes() for f in (*SOURCES, "state.h")))
     if not cache.get(key, name):
         with cache.scratch({}) as folder:
+            places = [str(FOLDER / f) for f in SOURCES]
             commands = (
-                ["gcc", "-fPIC", "-w", "-c", str(FOLDER / "absent.c"), "-o", "absent.o"],
-                ["g++", "-std=c++17", "-O1", "-fPIC", "-shared", f"-I{header.parent}", str(FOLDER / "libcuda.cpp"),
-                 "absent.o", f"-Wl,-soname,{name}", "-ldl", "-o", name],
+                ["gcc", "-fPIC", "-w", "-c", places[-1], "-o", "absent.o"],
+                ["g++", "-std=c++17", "-O1", "-fPIC", "-shared", f"-I{header.parent}", *places[:-1], "absent.o",
+                 f"-Wl,-soname,{name}", "-ldl", "-o", name],
             )  # fmt: skip
             for command in commands:
                 subprocess.run(command, cwd=folder, check=True)
@@ -112,6 +113,10 @@ class Stub:
     def fail(self, api: str, code: int, call: int = 1, times: int = 1) -> None:
         """From the `call`-th from now, `times` calls of this function, by its exported name, give the error `code`."""
         self.library.stub_fail(api.encode(), code, ctypes.c_long(call), ctypes.c_long(times))
+
+    def lazy(self, first: bool, others: bool) -> None:
+        """Let what is enqueued on the first stream, or on the others, run only when something waits for it."""
+        self.library.stub_lazy(first | others << 1)
 
     def calls(self, api: str) -> int:
         return int(self.library.stub_calls(api.encode()))
