@@ -43,7 +43,8 @@ class StepGraph:
                 self._graph = self._do("instantiate the graph", cu.cuGraphInstantiate(graph, 0))
             finally:
                 cu.cuGraphDestroy(graph)
-        weakref.finalize(self, cu.cuGraphExecDestroy, self._graph)
+        # Not at the end of the process: its context may be gone by then, and the graph with it.
+        weakref.finalize(self, cu.cuGraphExecDestroy, self._graph).atexit = False
 
     def __call__(self) -> None:
         self._do("launch the graph", self._cu.cuGraphLaunch(self._graph, self._stream))

@@ -99,22 +99,26 @@ def test_no_context_is_left_after_an_exception(stub: Stub) -> None:
 
 
 def test_a_process_ends_without_a_word(stub: Stub) -> None:
-    """PyCUDA complains of contexts left on the stack, and of those detached in a wrong way."""
+    """PyCUDA complains of contexts left on the stack, of those detached in a wrong way, and of what outlives them."""
     text = """
+import numpy as np
+from tests.stub.fixture import teach
 from tests.stub.driver import stub
 driver = stub()
-from convc.runtime.cuda_device import open_device
+teach(driver, setattr)
 import convc
-device = open_device(0)
-memory = device.allocate(1000, "a test")
+from convc.errors import RunError
+program = convc.compile(convc.parse_graph("graph @g(%x: f32[n<=4,5]) { %y: f32[n<=4,5] = add(%x, %x) return %y }"),
+                        target="cuda")
+print(program(np.ones((4, 5), np.float32)).sum(), driver.pushed)
+driver.launches_fail = True
 try:
-    with device.active():
-        raise KeyError("x")
-except KeyError:
-    print("pushed", driver.pushed)
+    program(np.ones((4, 5), np.float32))
+except RunError:
+    print("failed", driver.pushed)
 """
     result = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, cwd=ROOT.parent)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "pushed 0\n", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "40.0 0\nfailed 0\n", "")
 
 
 @pytest.mark.parametrize("compiler", ["nvrtc", pytest.param("nvcc", marks=NEEDS_NVCC)])

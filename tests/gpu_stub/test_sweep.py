@@ -88,9 +88,12 @@ def test_any_order_that_events_allow_gives_the_same_bytes(
     assert not stub.reports
 
 
-@pytest.mark.parametrize(("lazy", "forgotten"), [("others", "wait_for_event"), ("first", "wait_for_event")])
+@pytest.mark.parametrize(
+    ("lazy", "kind", "wait"),
+    [("others", "Stream", "wait_for_event"), ("first", "Stream", "wait_for_event"), ("all", "Event", "synchronize")],
+)
 def test_a_wait_that_is_forgotten_is_noticed(
-    stub: Stub, monkeypatch: pytest.MonkeyPatch, lazy: str, forgotten: str
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, lazy: str, kind: str, wait: str
 ) -> None:
     """What the test above can see."""
     data = dataset()
@@ -99,7 +102,7 @@ def test_a_wait_that_is_forgotten_is_noticed(
     cuda_device.open_device.cache_clear()  # streams anew: the program's is the first
     stub.reset()
     stub.lazy(*ORDERS[lazy])
-    monkeypatch.setattr(cuda_device.driver().Stream, forgotten, lambda *_: None)
+    monkeypatch.setattr(getattr(cuda_device.driver(), kind), wait, lambda *_: None)
     try:
         assert run("cuda", data, epochs=1) != expected
     except RunError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -31,16 +31,8 @@ def reason() -> str:
     return missing()
 
 
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    """The driver, fresh: one device, nothing found yet. At the end nothing may be left on the stack of contexts."""
-    if why := reason():
-        pytest.skip(why)
-    driver = load_stub()
-    driver.reset()
-    for cached in (cuda_device.open_device, cuda_device.driver, cuda_probe.driver_devices):
-        cached.cache_clear()
-    cuda_feed._residents.clear()
+def teach(driver: Stub, change: Callable[[Any, str, Any], None]) -> None:
+    """Have every binary that target cuda builds known to the driver; `change` sets an attribute of a module."""
     sources: dict[str, CudaSource] = {}
 
     def emit(graph: Graph) -> CudaSource:
@@ -60,9 +52,22 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
 
         return build
 
-    monkeypatch.setattr(cuda, "emit_cuda", emit)
+    change(cuda, "emit_cuda", emit)
     for name in ("nvrtc_image", "pycuda_image"):
-        monkeypatch.setattr(cuda_image, name, known(getattr(cuda_image, name)))
+        change(cuda_image, name, known(getattr(cuda_image, name)))
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    """The driver, fresh: one device, nothing found yet. At the end nothing may be left on the stack of contexts."""
+    if why := reason():
+        pytest.skip(why)
+    driver = load_stub()
+    driver.reset()
+    for cached in (cuda_device.open_device, cuda_device.driver, cuda_probe.driver_devices):
+        cached.cache_clear()
+    cuda_feed._residents.clear()
+    teach(driver, monkeypatch.setattr)
     yield driver
     assert not driver.errors, driver.errors
     assert driver.pushed == 0, "a context was left on the stack"
