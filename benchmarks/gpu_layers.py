@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import gpu_timing
 import numpy as np
 from gpu_timing import ConvcPeer, Peer, TorchPeer, measure
 
@@ -114,7 +115,7 @@ def peers_of(layer: Layer, direction: str, torch: Any, compiled: bool) -> dict[s
 
 def torch_runs(layer: Layer, direction: str, torch: Any, compiled: bool) -> dict[str, Callable[[], object]]:
     """Eager as it comes, cuDNN's fastest (its own search), the same with channels last, and torch.compile."""
-    arrays = {k: torch.rand(s, device="cuda") - 0.5 for k, s in layer.shapes.items()}
+    arrays = {k: torch.rand(s, device=gpu_timing.TORCH) - 0.5 for k, s in layer.shapes.items()}
     last = {k: a.contiguous(memory_format=torch.channels_last) for k, a in arrays.items()}
     stride, padding = [layer.stride] * 2, [layer.padding] * 2
     conv = torch.nn.functional.conv2d

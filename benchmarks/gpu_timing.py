@@ -13,6 +13,8 @@ from convc.runtime.cuda_device import Device, driver
 FLUSH = 256 << 20
 """Bytes written before each run: more than any L2 holds."""
 WARM_UP = 3
+TORCH = "cuda"
+"""Where PyTorch's tensors are made."""
 
 
 class Peer(Protocol):
@@ -50,7 +52,7 @@ class TorchPeer:
 
     def __init__(self, torch: Any, run: Callable[[], object], flush: bool = True, runs: int = 1) -> None:
         self._torch, self._run, self._runs = torch, run, runs
-        self._flushed = torch.empty(FLUSH, dtype=torch.uint8, device="cuda") if flush else None
+        self._flushed = torch.empty(FLUSH, dtype=torch.uint8, device=TORCH) if flush else None
         self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
 
     def time(self) -> float:
@@ -102,6 +104,6 @@ def copy_bandwidth(device: Device, size: int, rounds: int) -> float:
 
 def matmul_rate(torch: Any, n: int, rounds: int) -> float:
     """GFLOP/s of a product of two f32 n x n matrices, without TF32: what multiply-adds the device gets to at most."""
-    a, b = (torch.randn(n, n, device="cuda") for _ in range(2))
+    a, b = (torch.randn(n, n, device=TORCH) for _ in range(2))
     seconds = measure({"matmul": TorchPeer(torch, lambda: a @ b, flush=False)}, rounds)["matmul"]
     return 2e-9 * n**3 / seconds

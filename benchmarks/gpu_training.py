@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import gpu_timing
 import numpy as np
 from gpu_timing import ConvcPeer, Peer, TorchPeer, measure
 
@@ -24,7 +25,7 @@ def torch_lenet(torch: Any) -> Any:
         nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
         nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
-    ).cuda()  # fmt: skip
+    ).to(gpu_timing.TORCH)  # fmt: skip
 
 
 def torch_step(torch: Any, channels_last: bool, mode: str) -> Callable[[Any, Any], Any]:
@@ -60,7 +61,7 @@ def lenet_step(torch: Any, batch: int, rounds: int, runs: int, compiled: bool) -
     assert isinstance(step.executable, CudaExecutable)
     peers: dict[str, Peer] = {"convc": ConvcPeer(step.executable, flush=False, runs=runs)}
     if torch is not None:
-        tx, ty = torch.from_numpy(x).cuda(), torch.from_numpy(y).long().cuda()
+        tx, ty = torch.from_numpy(x).to(gpu_timing.TORCH), torch.from_numpy(y).long().to(gpu_timing.TORCH)
         kinds = {"eager": (False, ""), "channels_last": (True, "")}
         kinds |= (
             {"compile": (False, "max-autotune"), "compile channels_last": (True, "max-autotune")} if compiled else {}
@@ -106,15 +107,18 @@ def study(torch: Any, epochs: int, small: bool) -> dict[str, Any]:
 
 def torch_study(torch: Any, data: Dataset, batch: int, rates: tuple[float, ...], epochs: int) -> None:
     """The same study by an eager loop whose data lie on the device and whose losses are fetched once an epoch."""
-    parts = {k: (torch.from_numpy(s.images).cuda(), torch.from_numpy(s.labels).long().cuda())
-             for k, s in data.parts().items()}  # fmt: skip
+
+    def there(array: np.ndarray) -> Any:
+        return torch.from_numpy(array).to(gpu_timing.TORCH)
+
+    parts = {k: (there(s.images), there(s.labels).long()) for k, s in data.parts().items()}
     for lr in rates:
         model = torch_lenet(torch)
         optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, foreach=True)
         for epoch in range(1, epochs + 1):
             x, y = parts["train"]
-            order = torch.from_numpy(epoch_order(len(y), seed=0, epoch=epoch)).cuda()
-            total = torch.zeros((), device="cuda")
+            order = torch.from_numpy(epoch_order(len(y), seed=0, epoch=epoch)).to(gpu_timing.TORCH)
+            total = torch.zeros((), device=gpu_timing.TORCH)
             for rows in order.split(batch):
                 optimizer.zero_grad()
                 loss = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from convc.errors import RunError, ToolchainError
 from convc.runtime.cuda_probe import INSTALL
 
@@ -103,14 +105,12 @@ class Device:
         if fits:
             remedy = f"a batch of about {fits} rows would fit"
         raise RunError(
-            f"out of memory on device {self.number} ({self.name}): {what} take {size / MIB:.1f} MiB ({size} bytes), "
-            f"and {free / MIB:.1f} of {total / MIB:.1f} MiB are free; {remedy}"
+            f"out of memory on device {self.number} ({self.name}): {size / MIB:.1f} MiB ({size} bytes) were asked for "
+            f"{what}, and {free / MIB:.1f} of {total / MIB:.1f} MiB are free; {remedy}"
         )
 
     def pinned(self, size: int) -> Any:
         """uint8 [size] of host memory that copies to and from the device need not wait for."""
-        import numpy as np
-
         with self.active(), placed(f"allocating {size} bytes of pinned host memory"):
             return driver().pagelocked_empty(max(size, 1), np.uint8)
 

@@ -32,14 +32,15 @@ class Workspace:
         self.inputs = graph.inputs_of("data")
         self.cells = len(self.scalars) + 1
         self.capacity = int(next((v.type.rows for v in self.inputs if v.type.rows is not None), 1))
-        end = -(-self.cells * CELL // ALIGNMENT) * ALIGNMENT
+        end = self.cells * CELL
         self._input_offsets: list[int] = []
         self._output_offsets: list[int] = []
         for offsets, values in ((self._input_offsets, self.inputs), (self._output_offsets, graph.outputs)):
             for v in values:
-                offsets.append(end)
-                end += -(-v.type.nbytes // ALIGNMENT) * ALIGNMENT
-        self._arena = end
+                # Numbers lie side by side, so that all results of a train step are one small copy.
+                offsets.append(_up(end, ALIGNMENT if v.type.rank else CELL))
+                end = offsets[-1] + v.type.nbytes
+        self._arena = end = _up(end, ALIGNMENT)
         self.size = end + max(graph.arena_bytes, 1)
         row_bytes = self.size // self.capacity if self.capacity > 1 else 0
         what = f"the arena, inputs and outputs of {graph.name} for batches of {self.capacity}"
@@ -115,3 +116,7 @@ class Workspace:
         stream.synchronize()
         for fetched, a in zip(self._fetched, outputs):
             a[...] = fetched[: prod(a.shape)].reshape(a.shape)
+
+
+def _up(number: int, unit: int) -> int:
+    return -(-number // unit) * unit

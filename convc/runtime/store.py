@@ -97,9 +97,10 @@ class ParameterStore:
         """
         if home is self._home:
             return
+        # Forgotten only when its values are here: a download that fails fails again for who asks next.
         if self._home is not None:
-            leaving, self._home = self._home, None
-            leaving.download(self)
+            self._home.download(self)
+            self._home = None
         if home is not None:
             home.upload(self)
             self._home = home

@@ -83,6 +83,7 @@ void stub_reset()
 {
     drain_all();
     failures.clear(), calls.clear(), devices.clear();
+    for (auto &x : memory) x.second.device = -1; /* of a device that is gone */
     sticky = CUDA_SUCCESS, lazy = streams_made = 0;
 }
 void stub_device(const char *name, int major, int minor, size_t total)
@@ -235,7 +236,7 @@ CUresult cuMemFree_v2(CUdeviceptr address)
     drain_all();
     const auto place = memory.find((char *)address);
     if (place == memory.end()) return CUDA_ERROR_INVALID_VALUE;
-    if (place->second.device < (int)devices.size()) devices[place->second.device].used -= place->second.size;
+    if (place->second.device >= 0) devices[place->second.device].used -= place->second.size;
     free(place->second.written);
     free(place->first);
     memory.erase(place);
