@@ -54,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     print(f"ceilings: {found['ceilings']}")
     for part, layers in (("convnet", CONVNET_BENCHMARKS), ("resnet50", RESNET50)):
         if part in asked.only:
-            found[part] = run_layers(layers[:2] if asked.small else layers, torch, asked)
+            found[part] = run_layers(layers[:1] if asked.small else layers, torch, asked)
     if "lenet" in asked.only:
         found["lenet"] = lenet_step(
-            torch, 2 if asked.small else 64, asked.rounds, 1 if asked.small else 10, asked.compiled
+            torch, 1 if asked.small else 64, asked.rounds, 1 if asked.small else 10, asked.compiled
         )
         print(f"LeNet-5 step: {micro(found['lenet']['seconds'])}")
     if "study" in asked.only:

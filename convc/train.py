@@ -194,7 +194,8 @@ def _train_epoch(
 ) -> float:
     """Trains on the images in their order; the mean loss of them all, nan as soon as a batch has none.
 
-    The step gets those of `numbers` that it asks for, and the count of steps since the first epoch.
+    The step gets those of `numbers` that it asks for, and the count of steps since the first epoch. Where batches run
+    ahead of their results, as on a GPU, more of them may have been trained by the time that a loss is nan.
     """
     taken = (epoch - 1) * math.ceil(len(order) / sweep.capacity)
     asked = {v.name for v in sweep.program.graph.inputs_of("scalar")}

@@ -90,6 +90,7 @@ class CudaExecutable:
         places = [home.address(store, name) for name in names]
         with self.device.active():
             self._launches = [self._prepare(launch, places) for launch in self.source.launches]
+        self.__dict__.pop("_graph", None)  # one captured before holds other addresses
 
     def _prepare(self, launch: Launch, stores: Sequence[int]) -> Prepared:
         with placed(f"finding kernel {launch.name} of {self.graph.name}"):

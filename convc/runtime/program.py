@@ -103,6 +103,8 @@ class Program:
                 raise RunError(f"{v.name} is {v.type}, but its data are {list(a.shape)}, beside {len(arrays[0])} rows")
             if v.name in self._limits:
                 convert(v, a, self._limits[v.name])
+        if order is not None and order.size and not (order.min() >= 0 and order.max() < len(arrays[0])):
+            raise RunError(f"an order holds rows from 0 to {len(arrays[0]) - 1}, not {order.min()} to {order.max()}")
 
         def scalars(batch: int) -> list[float]:
             given = dict(named(batch))

@@ -156,6 +156,13 @@ def test_labels_out_of_range_are_refused(stub: Stub) -> None:
         evaluate(trainer.evaluation, wrong)
 
 
+def test_an_order_that_leaves_the_data_is_refused(stub: Stub) -> None:
+    trainer = compile_trainer(tiny(), dataset(), batch=4, optimizer=SGD(), seed=0, target="cuda")
+    held = split(6, 0)
+    with pytest.raises(RunError, match="an order holds rows from 0 to 5, not 1 to 6"):
+        list(trainer.evaluation.sweep((held.images, held.labels), np.array([1, 6]), lambda batch: {}))
+
+
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
