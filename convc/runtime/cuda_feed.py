@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from convc.codegen.cuda.gather import NAME, THREADS, gather_source, slices
+from convc.codegen.cuda.batch import NAME, THREADS, gather_source, slices
 from convc.debug import LINES, say
 from convc.errors import RunError
 from convc.ir.types import DTYPES

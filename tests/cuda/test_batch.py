@@ -7,7 +7,7 @@ import pytest
 
 from convc.build.cuda import build_ptx
 from convc.build.nvrtc_library import find_library_file
-from convc.codegen.cuda.gather import NAME, THREADS, gather_source, slices
+from convc.codegen.cuda.batch import NAME, THREADS, gather_source, slices
 from convc.emulator import Buffer, Module
 from convc.ir.types import DTYPES
 

@@ -27,7 +27,7 @@ def gather_source(inputs: Sequence[tuple[str, str, int]], cells: int) -> str:
     """
     assert cells <= THREADS
     rows = [Gathered(TYPES[held], TYPES[taken], size) for held, taken, size in inputs]
-    return render("cuda/gather.cu.j2", name=NAME, threads=THREADS, inputs=rows, cells=cells)
+    return render("cuda/batch.cu.j2", name=NAME, threads=THREADS, inputs=rows, cells=cells)
 
 
 def slices(inputs: Sequence[tuple[str, str, int]]) -> int:
