@@ -4,7 +4,8 @@ In a document, in order:
 
 - ```python blocks run in one namespace per document (CONTRIBUTING.md: per section), in an empty folder;
   a ```text block right behind one is what it prints, `...` standing for anything;
-- `$ convc ...` in a ```console block runs and prints the lines under it;
+- `$ convc ...` in a ```console block runs and prints the lines under it, and fails where they say so;
+  what needs NVRTC is left out where there is none;
 - a block under `<!-- excerpt: CASE.c -->` is from that golden file, one under `<!-- excerpt: CASE after PASS -->`
   from the IR of a golden case after that pass;
 - a section with ```diff blocks runs against a copy of convc with the diffs applied.
@@ -31,6 +32,7 @@ from click.testing import CliRunner
 from codegen_cases import CASES
 
 import convc
+from convc.build.nvrtc_library import find_library_file
 from convc.cli import main
 from convc.ir.core import OPS
 from convc.ir.text import parse_graph
@@ -39,7 +41,8 @@ from convc.passes.registry import PASSES
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests/codegen/golden"
-WRITTEN = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/tutorial.md")
+WRITTEN = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/tutorial.md", "docs/cuda.md")
+NEEDS_NVRTC = ("--ptx", "--sass", "run", "docs/cuda.md")
 ALL = sorted(
     p.relative_to(ROOT).as_posix()
     for pattern in ("*.md", "docs/**/*.md", "convc/**/*.md", "examples/**/*.md", "tests/**/*.md")
@@ -119,7 +122,7 @@ def test_code_runs(
     for block, following in zip(blocks, [*blocks[1:], None]):
         if block.language == "console":
             run_console(document, block)
-        if block.language == "python":
+        if block.language == "python" and not (document in NEEDS_NVRTC and find_library_file() is None):
             printed = io.StringIO()
             code = compile("\n" * block.line + block.text, ROOT / document, "exec")
             with redirect_stdout(printed):
@@ -139,9 +142,11 @@ def run_console(document: str, block: Block) -> None:
         name, *arguments = shlex.split(command)
         if name != "convc":
             continue
+        if find_library_file() is None and set(NEEDS_NVRTC) & {document, *arguments}:
+            continue
         result = CliRunner().invoke(main, arguments)
         place = f"{document}, line {block.line}: convc {' '.join(arguments)}"
-        assert result.exit_code == 0, f"{place}: {result.output}"
+        assert result.exit_code == ("convc: error: " in wanted), f"{place}: {result.output}"
         if wanted:
             assert_prints(place, wanted, result.output)
 
@@ -233,12 +238,12 @@ def test_what_is_named_exists(document: str) -> None:
 
 
 def test_every_document_is_short_enough_to_read() -> None:
-    """The worked examples of CONTRIBUTING.md are under 60 lines each; the README is read in three minutes."""
+    """The worked examples of CONTRIBUTING.md are under 60 lines each; the README is read in five minutes."""
     for name, blocks in sections("CONTRIBUTING.md"):
         lines = sum(b.text.count("\n") for b in blocks)
         assert lines < 60, f"CONTRIBUTING.md, {name}: {lines} lines of code"
     words = len(prose("README.md").split())
-    assert words < 900, f"README.md has {words} words"
+    assert words < 1100, f"README.md has {words} words"
 
 
 def test_a_stale_document_is_noticed(tmp_path: Path) -> None:

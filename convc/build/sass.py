@@ -136,3 +136,18 @@ def listing(functions: Mapping[str, Iterable[Instruction]]) -> str:
         ]
         parts.append("\n".join([f"{name}:", *lines, ""]))
     return "\n".join(parts)
+
+
+def hot_loop(instructions: Iterable[Instruction], opcode: str = "FFMA") -> list[Instruction]:
+    """The innermost loop with the most of one opcode: from a backward branch's target to the branch; else nothing."""
+    code = list(instructions)
+    place = {instruction.address: i for i, instruction in enumerate(code)}
+    best: list[Instruction] = []
+    for i, instruction in enumerate(code):
+        target = re.search(r"\b0x([0-9a-f]+)\b", instruction.operands) if instruction.base == "BRA" else None
+        first = place.get(int(target[1], 16), i) if target else i
+        body = code[first : i + 1]
+        hits, most = (sum(x.base == opcode for x in loop) for loop in (body, best))
+        if first < i and (hits > most or (hits == most and len(body) < len(best))):
+            best = body
+    return best

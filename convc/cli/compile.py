@@ -14,7 +14,7 @@ from convc.build.cuda import build_cubin, find_cuda_compiler, resources
 from convc.build.log import build_logged
 from convc.build.nvidia import INSTALL
 from convc.cli.lowering import lower_model
-from convc.cli.options import arch_option, model_options, target_option, working
+from convc.cli.options import arch_option, level_option, model_options, target_option, working
 from convc.codegen.cuda.emit import CudaSource
 from convc.codegen.emission import emission, write_emission
 from convc.codegen.emit import CSource
@@ -25,6 +25,7 @@ from convc.codegen.source import Source
 @model_options
 @target_option
 @arch_option
+@level_option
 @click.option("--emit", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The folder to write.")
 @click.option("--build/--no-build", default=True, show_default=True, help="Compile the source too, so errors show.")
 def compile_(
@@ -33,6 +34,7 @@ def compile_(
     mode: Literal["infer", "eval", "train"],
     target: str,
     arch: str,
+    level: int,
     emit: Path,
     build: bool,
 ) -> None:
@@ -48,7 +50,7 @@ def compile_(
       convc compile lenet5 --mode train --target cuda --arch sm_90a --emit out/lenet5-cuda
     """
     with working(f"compiling {model}"):
-        lowered = lower_model(model, shape, mode, target)
+        lowered = lower_model(model, shape, mode, target, level)
         report = lowered.report
         facts: dict[str, Any] = {"convc": __version__, "model": model, "mode": mode, "target": target}
         facts |= {"input_shape": lowered.input_shape}
@@ -83,7 +85,8 @@ def _resources_line(found: Mapping[str, Any], arch: str) -> str:
     most = max(found, key=lambda name: found[name]["registers"])
     spills = sum(r["spill_stores"] + r["spill_loads"] for r in found.values())
     low = min(found, key=lambda name: found[name]["occupancy"]["fraction"])
+    kernels = "1 kernel" if len(found) == 1 else f"{len(found)} kernels"
     return (
-        f"{arch}: {len(found)} kernels, {spills} bytes spilled, at most {found[most]['registers']} registers ({most}),"
+        f"{arch}: {kernels}, {spills} bytes spilled, at most {found[most]['registers']} registers ({most}),"
         f" occupancy {found[low]['occupancy']['fraction']:.0%} and more"
     )

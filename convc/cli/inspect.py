@@ -7,9 +7,10 @@ from typing import Literal
 
 import click
 
+from convc.build.archs import check_arch
 from convc.cli.lowering import lower_model
 from convc.cli.machine_code import print_machine_code
-from convc.cli.options import arch_option, in_colour, model_options, target_option, working
+from convc.cli.options import arch_option, in_colour, level_option, model_options, target_option, working
 from convc.codegen.cuda.emit import CudaSource
 from convc.codegen.source import Kernel
 from convc.errors import ConvcError
@@ -23,6 +24,7 @@ from convc.runtime.program_report import HEADINGS, NUMBERS, ProgramReport
 @model_options
 @target_option
 @arch_option
+@level_option
 @click.option("--kernel", metavar="NAME", help="Print the source of the kernels whose names start so.")
 @click.option("--pass", "pass_name", metavar="NAME", help="Print what this pass changed, each time it ran.")
 @click.option("--ir", is_flag=True, help="Print the IR after the last pass (with --pass: after that pass).")
@@ -35,6 +37,7 @@ def inspect(
     mode: Literal["infer", "eval", "train"],
     target: str,
     arch: str,
+    level: int,
     kernel: str | None,
     pass_name: str | None,
     ir: bool,
@@ -54,10 +57,11 @@ def inspect(
       convc inspect lenet5 --html lenet5.html
       convc inspect lenet5 --target cuda --kernel conv1 --sass
     """
+    check_arch(arch)
     if (ptx or sass) and target != "cuda":
         raise ConvcError(f"--{'ptx' if ptx else 'sass'} shows what CUDA is compiled to: add --target cuda")
     with working(f"compiling {model}"):
-        report = lower_model(model, shape, mode, target).report
+        report = lower_model(model, shape, mode, target, level).report
     if html is not None:
         with working(f"writing {html}"):
             report.save(html)

@@ -26,7 +26,11 @@ class Lowered:
 
 
 def lower_model(
-    spec: str, shape: tuple[int, ...] | None, mode: Literal["infer", "eval", "train"], target: str = "cpu"
+    spec: str,
+    shape: tuple[int, ...] | None,
+    mode: Literal["infer", "eval", "train"],
+    target: str = "cpu",
+    level: int = 5,
 ) -> Lowered:
     """All passes and the source for the target.
 
@@ -42,5 +46,6 @@ def lower_model(
     else:
         full = (shape[0] if shape else ROWS, *image)
         _, graph = model_graph(model, full, mode, "cross_entropy")
-    trace = trace_of(graph, mode, optimizer, passes_target(target))
-    return Lowered(full, ProgramReport(trace, emit(trace.stages[-1][1], target)))
+    numbers = passes_target(target, level)
+    trace = trace_of(graph, mode, optimizer, numbers)
+    return Lowered(full, ProgramReport(trace, emit(trace.stages[-1][1], target, numbers)))

@@ -85,6 +85,12 @@ def _cuda_compiler(name: str) -> Iterator[None]:
             os.environ[COMPILER_VARIABLE] = before
 
 
+def level_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--level of commands that write CUDA."""
+    text = "How far CUDA's kernels go up the ladder of optimizations: 0 (no shared memory) to 5 (all)."
+    return click.option("--level", type=click.IntRange(0, 5), default=5, show_default=True, help=text)(command)
+
+
 def arch_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--arch of commands that compile CUDA."""
     text = "The GPU architecture that CUDA is compiled for: sm_80, sm_90a, sm_100, ..."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 WIDTH = 110
-BREAKS = (("; ",), (" ? ", " : "), (" && ",), (", ",), (" + ", " - "))
+BREAKS = (("; ",), (" ? ", " : "), (" && ", " & "), (", ",), (" + ", " - "))
 """Where a long line is broken: at the first of these kinds that leaves half a line or more before the break."""
 
 

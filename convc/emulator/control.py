@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convc.emulator.arithmetic import NUMBERS
+from convc.emulator.conversion import NUMBERS
 from convc.emulator.data_movement import GENERIC
 from convc.emulator.lowering import Lowering, lowers
 from convc.emulator.ptx import SIZES, Instruction

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convc.emulator.arithmetic import NUMBERS
+from convc.emulator.conversion import NUMBERS
 from convc.emulator.lowering import HALVES, Lowering, lowers, width_of
 from convc.emulator.ptx import SIZES, Instruction
 

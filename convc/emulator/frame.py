@@ -123,12 +123,15 @@ class Frame:
         raise EmulatorError(f"no register, variable or number is called {name} in {at}")
 
     def _declared(self, name: str, at: Instruction) -> tuple[tuple[int, ...], str] | None:
-        for depth in range(len(at.scope), 0, -1):
-            if kind := self.kernel.registers.get((at.scope[:depth], name)):
-                return at.scope[:depth], kind
+        """The scope that declares a register of this name, and its type."""
         match = re.match(r"(.*?)(\d+)$", name)
-        if match and match[1] in self.kernel.ranges:
-            return (), self.kernel.ranges[match[1]][0]
+        for depth in range(len(at.scope), 0, -1):
+            scope = at.scope[:depth]
+            if kind := self.kernel.registers.get((scope, name)):
+                return scope, kind
+            kind, count = self.kernel.ranges.get((scope, match[1]), ("", 0)) if match else ("", 0)
+            if match and int(match[2]) < count:
+                return scope, kind
         return None
 
     def is_register(self, name: str, at: Instruction) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convc.emulator.arguments import Argument, Buffer, Packed
-from convc.emulator.engine import CAPACITY, BufferRow, ConstantRow, CounterRow, LaunchRow, ReportRow, library
+from convc.emulator.library import CAPACITY, BufferRow, ConstantRow, CounterRow, LaunchRow, ReportRow, library
 from convc.emulator.lowering import Lowering
 from convc.emulator.ptx import Kernel as KernelText
 from convc.emulator.ptx import ModuleText, Parameter, parse
@@ -21,18 +21,24 @@ Triple = tuple[int, int, int]
 MAX_THREADS = 1024
 MAX_SHARED_BYTES = 227 * 1024
 """What a block may have on the largest targets, sm_90 and sm_100."""
+MAX_CODE = 1 << 20
+"""Operations that the check can tell apart; as in engine/state.h."""
 MAX_INSTRUCTIONS = 1 << 26
 """Instructions a warp may run for one block before the launch is called a hang."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a launch found. `instructions` counts those of warps, `lane_instructions` those of threads."""
+    """What a launch found. `instructions` counts those of warps, `lane_instructions` those of threads.
+
+    `dropped` is how often something else was met once there were as many different reports as are kept, 512.
+    """
 
     reports: tuple[Report, ...]
     counters: tuple[Counter, ...]
     instructions: int
     lane_instructions: int
+    dropped: int = 0
 
 
 class Module:
@@ -75,6 +81,8 @@ class Kernel:
         frame = self._lowering.frame
         self.shared_bytes = frame.shared_bytes
         self._code = np.ascontiguousarray(self._lowering.ops, np.int32)
+        if len(self._code) >= MAX_CODE:
+            raise EmulatorError(f"a kernel has fewer than {MAX_CODE} operations, {self.name} has {len(self._code)}")
         self._constants = (ConstantRow * max(len(frame.constants), 1))(
             *(ConstantRow(value, unit, width) for (value, width), unit in frame.constants.items())
         )
@@ -129,9 +137,9 @@ class Kernel:
         )
         if library().convc_emulate(ctypes.byref(launch)):
             raise EmulatorError(f"not enough memory to emulate kernel {self.name}: its buffers' shadow does not fit")
-        names = [buffer.name for buffer in buffers]
+        names, dropped = [buffer.name for buffer in buffers], launch.dropped_reports
         found = tuple(self._report(row, grid, block, names) for row in reports[: launch.n_reports])
-        return Result(found, self._counters(counters), launch.warp_instructions, launch.lane_instructions)
+        return Result(found, self._counters(counters), launch.warp_instructions, launch.lane_instructions, dropped)
 
     def _check_geometry(self, grid: Triple, block: Triple, shared_bytes: int) -> None:
         for what, size in (("grid", grid), ("block", block)):

@@ -15,6 +15,7 @@ from convc.errors import EmulatorError
 # As in engine/state.h.
 FLUSH, SATURATE, ROUNDING = 1, 2, 4
 ROUNDINGS = {"rn": 0, "rz": 1, "rm": 2, "rp": 3, "rna": 4}
+LOGIC = {"and": 1, "or": 2, "xor": 3}
 ARGUMENTS = 16
 HALVES = {"f16": (0, 1), "f16x2": (0, 2), "bf16": (1, 1), "bf16x2": (1, 2)}
 """Of each half type: whether it is bf16, and how many are in a register."""
@@ -61,6 +62,12 @@ class Lowering:
     def lower(self) -> None:
         """Fills `ops` and `sources`. Raises EmulatorError on an instruction that the emulator lacks."""
         instructions = self.kernel.instructions
+        for call in (i for i in instructions if i.opcode.split(".")[0] == "call"):
+            name = next((part for part in call.operands if not part.startswith("(")), "a function")
+            raise EmulatorError(
+                f"the emulator runs kernels whose functions are all inlined, and kernel {self.kernel.name} calls "
+                f"{name}: mark it __forceinline__, or leave the call (printf, assert) out; {call}"
+            )
         starts = [0] * (len(instructions) + 1)
         blocks = blocks_in_order(self.kernel)
         for block, following in zip(blocks, [*blocks[1:], range(len(instructions), len(instructions))]):
@@ -151,6 +158,11 @@ class Lowering:
 def width_of(kind: str) -> int:
     """Bytes of a lane that holds a value of this type: 4 or 8. Raises KeyError for an unknown type."""
     return max(SIZES[kind], 4)
+
+
+def lane_type(kind: str) -> str:
+    """The type without its sign: s32 -> b32; 16 bits are worked on in lanes of 32."""
+    return f"b{8 * width_of(kind)}"
 
 
 def flags_of(parts: list[str]) -> int:

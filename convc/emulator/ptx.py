@@ -93,7 +93,7 @@ class Kernel:
     tables: dict[str, tuple[str, ...]] = field(default_factory=dict)
     variables: list[Variable] = field(default_factory=list)
     registers: dict[tuple[tuple[int, ...], str], str] = field(default_factory=dict)
-    ranges: dict[str, tuple[str, int]] = field(default_factory=dict)
+    ranges: dict[tuple[tuple[int, ...], str], tuple[str, int]] = field(default_factory=dict)
 
     def find_label(self, name: str, at: Instruction) -> int | None:
         """The number of the instruction at a label, as the scope of `at` sees it."""
@@ -192,7 +192,7 @@ class _Parser:
         scope = tuple(self.scope)
         if text.endswith(":"):
             kernel.labels[scope, text[:-1].strip()] = len(kernel.instructions)
-        elif match := re.match(r"\.reg\s+\.(\w+)\s+(.*)$", text, re.DOTALL):
+        elif match := re.match(r"\.reg\s*\.(\w+)\s+(.*)$", text, re.DOTALL):
             for name in match[2].split(","):
                 self._register(kernel, scope, match[1], name.strip())
         elif match := re.match(r"(?:[\w$]+:\s*)?\.branchtargets\s+(.*)$", text, re.DOTALL):
@@ -200,12 +200,12 @@ class _Parser:
             kernel.tables[label] = tuple(name.strip() for name in match[1].split(","))
         elif match := _VARIABLE.match(text):
             kernel.variables.append(_variable(match, line))
-        elif not text.startswith((".pragma", ".maxn", ".minn")):
+        elif not text.startswith((".pragma", ".param")):  # .param: of a call, which is refused by its name
             kernel.instructions.append(self._instruction(text, line, scope))
 
     def _register(self, kernel: Kernel, scope: tuple[int, ...], kind: str, name: str) -> None:
         if match := re.match(r"(.*)<(\d+)>$", name):
-            kernel.ranges[match[1]] = (kind, int(match[2]))
+            kernel.ranges[scope, match[1]] = (kind, int(match[2]))
         else:
             kernel.registers[scope, name] = kind
 

@@ -46,7 +46,9 @@ class BlockTile:
     """How blocks of threads compute a GEMM view: the tile of C that a block holds, the part of it a thread holds.
 
     A block steps through K in slices of `block_k`, which it gathers into shared memory. A thread's
-    `thread_m` x `thread_n` sums stay in registers.
+    `thread_m` x `thread_n` sums stay in registers. `stages` slices are in shared memory at once: one is
+    multiplied while the next ones are copied; with 0 there is no shared memory at all. `slice` is the axis of k
+    whose points make a slice, for every point of the other axes; None: k is counted through, all axes together.
     """
 
     block_m: int
@@ -54,11 +56,15 @@ class BlockTile:
     block_k: int
     thread_m: int
     thread_n: int
+    stages: int = 1
+    slice: str | None = None
 
     def __post_init__(self) -> None:
         for side, block, thread in (("m", self.block_m, self.thread_m), ("n", self.block_n, self.thread_n)):
             if thread not in (1, 2, 4, 8) or block < 1 or block % thread:
                 raise IRError(f"thread_{side} must be 1, 2, 4 or 8 and divide block_{side}={block}, not {thread}")
+        if not 0 <= self.stages <= 8:
+            raise IRError(f"stages must be 0 to 8, not {self.stages}")
         if self.block_k < 1 or self.threads % 32 or not 32 <= self.threads <= 1024:
             raise IRError(f"a block tile must have 32 to 1024 threads in whole warps, and block_k >= 1, but {self} has"
                           f" {self.threads} and {self.block_k}")  # fmt: skip
@@ -76,7 +82,9 @@ class BlockTile:
     @property
     def summary(self) -> str:
         """`64 x 64 x 8, 4 x 4 a thread`."""
-        return f"{self.block_m} x {self.block_n} x {self.block_k}, {self.thread_m} x {self.thread_n} a thread"
+        block = f"{self.block_m} x {self.block_n} x {self.block_k}{f' along {self.slice}' if self.slice else ''}"
+        slices = f", {self.stages} slices" if self.stages > 1 else ""
+        return f"{block}, {self.thread_m} x {self.thread_n} a thread{slices}"
 
 
 @dataclass(frozen=True)

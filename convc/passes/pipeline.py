@@ -12,6 +12,7 @@ from convc.ir.core import Graph
 from convc.ir.ops.optim import Update
 from convc.ir.verify import verify
 from convc.passes.apply_optimizer import apply_optimizer
+from convc.passes.arrange_factors import arrange_factors
 from convc.passes.assign_layout import assign_layout
 from convc.passes.autodiff import autodiff
 from convc.passes.canonicalize import canonicalize
@@ -22,10 +23,12 @@ from convc.passes.fuse_epilogue import fuse_epilogue
 from convc.passes.fuse_loops import fuse_loops
 from convc.passes.lower import lower
 from convc.passes.merge_axes import merge_axes
+from convc.passes.nest_products import nest_products
 from convc.passes.plan_memory import plan_memory
 from convc.passes.registry import apply
 from convc.passes.schedule import schedule
 from convc.passes.select_tile import select_tile
+from convc.passes.split_k import split_k
 from convc.passes.split_reductions import split_reductions
 from convc.passes.target import CPU, Target
 
@@ -37,6 +40,9 @@ GENERATE: tuple[Pass, ...] = (
     fuse_epilogue,
     assign_layout,
     lower,
+    nest_products,
+    split_k,
+    arrange_factors,
     fuse_loops,
     merge_axes,
     split_reductions,

@@ -13,10 +13,10 @@ from itertools import product
 from convc.ir.core import Graph, Node
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Axis
-from convc.ir.kernels import AnyGemmSchedule, Gemm, GemmSchedule
+from convc.ir.kernels import Gemm, GemmSchedule
 from convc.ir.scalar import loads
 from convc.ir.types import Rows, TensorType
-from convc.passes.block_tile import block_tile_for
+from convc.passes.block_tile import block_tile_for, oriented
 from convc.passes.lanes import Access, choose
 from convc.passes.registry import register_pass
 from convc.passes.target import CPU, Target
@@ -35,12 +35,14 @@ def select_tile(graph: Graph, target: Target = CPU) -> Graph:
 
 def _scheduled(node: Node, target: Target) -> Node:
     assert isinstance(node.op, Gemm)
-    types = ([v.type for v in node.inputs], [v.type for v in node.outputs])
-    schedules: tuple[AnyGemmSchedule, ...]
     if target.simt:
-        schedules = (block_tile_for(node.op.phases, target),) * len(node.op.phases)
-    else:
-        schedules = tuple(schedule_for(view, *types, target) for view in node.op.phases)
+        phases = tuple(oriented(view, [v.type for v in node.outputs]) for view in node.op.phases)
+        op = replace(node.op, phases=phases)
+        tile = block_tile_for(replace(node, op=op), target)
+        tiled = replace(op, schedules=(tile,) * len(phases))
+        return replace(node, op=tiled, passes=node.made_by("select_tile"))
+    types = ([v.type for v in node.inputs], [v.type for v in node.outputs])
+    schedules = tuple(schedule_for(view, *types, target) for view in node.op.phases)
     return replace(node, op=replace(node.op, schedules=schedules), passes=node.made_by("select_tile"))
 
 

@@ -10,20 +10,30 @@ class Target:
     """`lanes`: f32 lanes of a vector; `registers`: values of that kind that the register file holds at once.
 
     `multiprocessors`: 0 for a machine of vectors and few threads. Where it is not, blocks of threads run on so
-    many multiprocessors: each value has one lane, and tensors stay row-major.
+    many multiprocessors: each value has one lane, and tensors stay row-major. Clock and memory bandwidth are
+    for the model that chooses among schedules. `level`: how far up the ladder of optimizations kernels go.
     """
 
     name: str
     lanes: int
     registers: int
     multiprocessors: int = 0
+    clock_hz: float = 0.0
+    bytes_per_second: float = 0.0
+    level: int = 5
 
     @property
     def simt(self) -> bool:
         """Whether kernels are written for blocks of threads."""
         return self.multiprocessors > 0
 
+    @property
+    def flops_per_second(self) -> float:
+        """FP32: 128 fused multiply-adds for each multiprocessor and cycle."""
+        return 2 * 128 * self.multiprocessors * self.clock_hz
+
 
 CPU = Target("cpu", lanes=16, registers=32)
-CUDA = Target("cuda", lanes=1, registers=255, multiprocessors=132)
-"""An H100: what schedules are chosen for. Another device runs the same program, a little less well balanced."""
+CUDA = Target("cuda", lanes=1, registers=255, multiprocessors=132, clock_hz=1.755e9, bytes_per_second=3.35e12)
+"""An H100 SXM (NVIDIA H100 Tensor Core GPU Architecture, 2022), at its boost clock under load: what schedules are
+chosen for. Another device runs the same program, a little less well balanced."""

@@ -18,8 +18,8 @@ SHORT = 24
 """Stages shorter than this leave most of a warp without work."""
 LONG = 1024
 """Stages from this length on feed a whole block."""
-BUSY = 512
-"""Points for each multiprocessor that keep it busy with a thread a point."""
+ENOUGH = 1024
+"""Points from which on a thread each is better, where neighbours read neighbours: a warp would scatter its reads."""
 
 
 def team_for(node: Node, target: Target) -> TeamSchedule:
@@ -32,7 +32,7 @@ def team_for(node: Node, target: Target) -> TeamSchedule:
         return TeamSchedule(BLOCK, 1, _vector(node))
     if length >= LONG and points <= target.multiprocessors * 8:
         return TeamSchedule(BLOCK, BLOCK)
-    if points >= target.multiprocessors * BUSY and _side_by_side(node, nest.axes[-1:]):
+    if points >= ENOUGH and _side_by_side(node, nest.axes[-1:]):
         return TeamSchedule(BLOCK, 1)
     across = any(_side_by_side(node, s.axes[-1:]) for s in nest.stages if s.axes)
     few = points < target.multiprocessors * 32

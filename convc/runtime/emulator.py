@@ -14,7 +14,7 @@ from convc.build.cuda import build_ptx
 from convc.codegen.cuda.emit import CudaSource, Launch, emit_cuda
 from convc.codegen.source import Parameter
 from convc.codegen.storage import Place
-from convc.emulator import Buffer, Module, Report
+from convc.emulator import Buffer, Module, Report, Result
 from convc.errors import RunError
 from convc.ir.core import Graph
 from convc.ir.types import DTYPES
@@ -27,8 +27,9 @@ class EmulatorExecutable:
     """A program whose launches run in the emulator, one after the other.
 
     Each launch may touch the bytes of the buffers that it names and no others. `check`: races, reads of what
-    nobody wrote, accesses outside and the like end the run with a RunError; `reports` holds them all. `text`:
-    CUDA to run instead of what is generated, with the same kernels and parameters.
+    nobody wrote, accesses outside and the like end the run with a RunError; `reports` holds them all, `results`
+    what each launch found and counted. `text`: CUDA to run instead of what is generated, with the same kernels.
+    `collect`: keep the findings and raise nothing.
     """
 
     target = "emulator"
@@ -41,12 +42,15 @@ class EmulatorExecutable:
         check: bool = True,
         arch: str = DEFAULT_ARCH,
         text: str | None = None,
+        collect: bool = False,
     ) -> None:
         self.graph = graph
         self.source: CudaSource = emit_cuda(graph)
         self.check = check
+        self.collect = collect
         self.reports: list[Report] = []
         self.instructions = 0
+        self.results: dict[str, Result] = {}
         self._module = Module(build_ptx(text or self.source.text, self.source.entry, arch, cache))
         self._arena = aligned_zeros(max(graph.arena_bytes, 64))
         self._written = np.zeros(self._arena.size, np.uint8)
@@ -75,9 +79,10 @@ class EmulatorExecutable:
         self._written[...] = 0
         for launch in self.source.launches:
             self._launch(launch, memory)
-        if self.check and self.reports:
+        if self.reports and not self.collect:
+            first = next(x for x in self.source.launches if self.results[x.name].reports)
             more = f" ({len(self.reports)} findings in all)" if len(self.reports) > 1 else ""
-            raise RunError(f"the emulator's check found: {self.reports[0]}{more}")
+            raise RunError(f"the emulator's check found, in {first.title_of_nodes}: {self.reports[0]}{more}")
 
     def _launch(self, launch: Launch, memory: dict[str, list[Array]]) -> None:
         fresh = [p.place for p in launch.parameters if p.written and p.place.kind == "arena"]
@@ -87,6 +92,7 @@ class EmulatorExecutable:
         result = self._module[launch.name].launch(
             (launch.blocks, 1, 1), (launch.threads, 1, 1), arguments, check=self.check
         )
+        self.results[launch.name] = result
         self.reports += result.reports
         self.instructions += result.instructions
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from convc.build.cache import Cache
 from convc.codegen.cuda.emit import emit_cuda
@@ -62,14 +63,14 @@ def kind_of(target: str) -> str:
     return target.partition(":")[0]
 
 
-def passes_target(name: str) -> Target:
-    """The numbers that passes work with."""
-    return cpu.target() if name == "cpu" else CUDA
+def passes_target(name: str, level: int = CUDA.level) -> Target:
+    """The numbers that passes work with; `level` is CUDA's rung of the ladder of optimizations, 0 to 5."""
+    return cpu.target() if name == "cpu" else replace(CUDA, level=level)
 
 
-def emit(graph: Graph, name: str) -> Source:
+def emit(graph: Graph, name: str, target: Target) -> Source:
     """The source of a planned graph."""
-    return emit_c(graph) if name == "cpu" else emit_cuda(graph)
+    return emit_c(graph) if name == "cpu" else emit_cuda(graph, target)
 
 
 def executable(graph: Graph, name: str, cache: Cache | None = None) -> Executable:

@@ -212,8 +212,9 @@ def _gemm(view: GemmView, operands: Sequence[Bounded], rows: int, outputs: Seque
     bounder = _Bounder(operands, rows, domain, {})
     value = a.value @ b.value
     magnitude_a, magnitude_b = np.abs(a.value) + a.error, np.abs(b.value) + b.error
-    carried = magnitude_a @ magnitude_b - np.abs(a.value) @ np.abs(b.value)
-    error = np.maximum(carried, 0) + tolerance("f32", a.value.shape[2]) * (magnitude_a @ magnitude_b)
+    with np.errstate(invalid="ignore"):  # inf * 0: no bound
+        carried = magnitude_a @ magnitude_b - np.abs(a.value) @ np.abs(b.value)
+        error = np.maximum(carried, 0) + tolerance("f32", a.value.shape[2]) * (magnitude_a @ magnitude_b)
     bounder.locals = {"acc": Bounded(value.reshape(bounder.shape), error.reshape(bounder.shape))}
     for s in view.stores:
         bounder.store(s, outputs[s.output])

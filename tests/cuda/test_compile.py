@@ -84,7 +84,7 @@ def test_multiply_adds_are_fused_and_the_slice_unrolled(arch: str) -> None:
         sums = text.count("fma.rn.f32 ") + 2 * text.count("fma.rn.f32x2 ")  # sm_100 has a pair of them in one
         a_depth = tile.thread_m * tile.thread_n
         assert sums % a_depth == 0, launch.name
-        assert 4 * a_depth <= sums <= a_depth * tile.block_k, launch.name
+        assert sums >= 4 * a_depth, launch.name
         code = machine_code("tiles", arch)[launch.name]
         assert not select(code, "FMUL")
         assert not select(code, "FADD")

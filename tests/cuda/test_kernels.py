@@ -11,8 +11,11 @@ from hypothesis import given, settings
 
 import convc
 from convc.build.nvrtc_library import find_library_file
+from convc.ir.core import OPS
 from convc.ir.kernels import TeamSchedule
-from convc.ir.types import Rows
+from convc.ir.ops.contract import Contract, Linear
+from convc.ir.ops.conv import Conv2d, Conv2dDgrad, Conv2dWgrad
+from convc.ir.types import Rows, f32
 from tests.cuda.programs import emulated, every_tile, with_team, with_tiles
 from tests.numerics import test_cpu_fuzz as fuzz
 from tests.numerics.cases import FAMILIES, Case, all_cases
@@ -50,8 +53,37 @@ def test_every_number_of_rows(capacity: int) -> None:
 
 @pytest.mark.parametrize("rows", [5, 40])
 def test_every_tile(rows: int) -> None:
-    graph = every_tile(rows)
+    graph = every_tile(rows, walks=2 if rows == 5 else 1)
     check(graph, (rows, rows - 1), emulated(graph, with_tiles))
+
+
+@pytest.mark.parametrize("level", range(5))
+def test_every_rung_of_the_ladder(level: int) -> None:
+    graph = combined(FAMILIES["convolutions"](Rows(4)))
+    check(graph, (4, 3), emulated(graph, level=level))
+
+
+def test_whole_vectors() -> None:
+    """Shapes of whole quads: copies and stores of 16 bytes, which shapes that divide nothing never have."""
+    cases = aligned(Rows(6))
+    program = emulated(combined(cases), with_tiles)
+    vectors = [line for k in program.kernels for line in k.card.lines if line.startswith("vectors")]
+    for what in ("copies of A", "copies of B", "stores", "16-byte loads and stores"):
+        assert any(what in line for line in vectors), what
+    check(combined(cases), (6, 5, 1), program)
+
+
+@pytest.mark.parametrize("rows", [Rows(6), 3], ids=["typed", "fixed"])
+def test_arranged_and_split(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies into other layouts and sums in parts wherever they are possible, not only where they pay."""
+    monkeypatch.setattr("convc.passes.arrange_factors.LAUNCH_SECONDS", -1.0)
+    monkeypatch.setattr("convc.passes.split_k.LAUNCH_SECONDS", -1.0)
+    for cases in (FAMILIES["convolutions"](rows), aligned(rows)):
+        program = emulated(combined(cases), with_tiles)
+        labels = [k.node.op.label for k in program.kernels]
+        assert any("relayout" in label for label in labels)
+        assert any("_parts" in label for label in labels)
+        check(combined(cases), (6, 5) if isinstance(rows, Rows) else (rows,), program)
 
 
 @pytest.mark.parametrize("team", TEAMS)
@@ -71,6 +103,25 @@ def test_any_shape(family: str) -> None:
 @pytest.mark.parametrize("family", fuzz.FAMILIES)
 def test_any_shape_in_many_cases(family: str) -> None:
     settings(max_examples=150)(given(fuzz.FAMILIES[family])(_run))()
+
+
+def aligned(n: int) -> list[Case]:
+    """Products and maps whose innermost extents are multiples of four."""
+    x, w = f32(n, 8, 6, 8), f32(12, 8, 1, 1)
+    y = Conv2d().infer(x, w)[0]
+    wide = f32(12, 8, 3, 3)
+    return [
+        Case("pointwise", Conv2d(), (x, w)),
+        Case("pointwise-dgrad", Conv2dDgrad(result=x), (y, w)),
+        Case("pointwise-wgrad", Conv2dWgrad(result=w), (y, x)),
+        Case("square", Conv2d(padding=(1, 1)), (x, wide)),
+        Case("square-dgrad", Conv2dDgrad(padding=(1, 1), result=x), (y, wide)),
+        Case("square-wgrad", Conv2dWgrad(padding=(1, 1), result=wide), (y, x)),
+        Case("linear", Linear(), (f32(n, 16), f32(12, 16))),
+        Case("linear-dgrad", Contract("nk,kc->nc"), (f32(n, 12), f32(12, 16))),
+        Case("linear-wgrad", Contract("nk,nc->kc"), (f32(n, 12), f32(n, 16))),
+        Case("relu", OPS["relu"](), (x,)),
+    ]
 
 
 def _run(cases: list[Case]) -> None:

@@ -40,6 +40,23 @@ def test_five_steps_of_lenet_make_the_updates_of_the_c_target(optimizer: str) ->
         assert off < 1e-4, f"{name}: {off:.2g} of the largest update"
 
 
+@pytest.mark.slow
+def test_five_steps_of_a_small_vgg_make_the_updates_of_the_c_target() -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.uniform(0, 1, (5, 2, 3, 32, 32)).astype(np.float32), rng.integers(0, 10, (5, 2))
+    programs = {}
+    for target in ("cpu", "emulator"):
+        step = convc.compile(convc.models.vgg_small(), (2, 3, 32, 32), mode="train", target=target, seed=1)
+        before = step.parameters.snapshot()
+        losses = [step(x, y, lr=0.02) for x, y in zip(images, labels)]
+        programs[target] = (step.parameters, losses)
+    (cpu, expected), (cuda, losses) = programs["cpu"], programs["emulator"]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    for name in cpu.names("parameter"):
+        off = np.abs(cuda[name] - cpu[name]).max() / np.abs(cpu[name] - before[name]).max()
+        assert off < 1e-4, f"{name}: {off:.2g} of the largest update"
+
+
 def test_the_same_bits_again() -> None:
     first, _, losses = trained("emulator", OPTIMIZERS["momentum"])
     second, _, again = trained("emulator", OPTIMIZERS["momentum"])

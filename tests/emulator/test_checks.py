@@ -154,6 +154,21 @@ CASES = [
     Case("race-write-write", """
         atomicAdd(y, 1.0f); // THERE
         if (threadIdx.x == 7) y[1] = 3; // HERE""", "y[1] = 3", "y[0] = 3", buffer="y", name="atomic"),
+    Case("race-read-write", """
+        atomicAdd(y, 1.0f); // THERE
+        if (threadIdx.x == 31) x[5] = ((volatile float*)y)[1]; // HERE""", "*)y)[1]", "*)y)[0]", buffer="y", block=32,
+         name="atomic, then atomic"),
+    Case("race-write-read", """
+        if (threadIdx.x == 3) x[3] = ((volatile float*)y)[1]; // THERE
+        atomicAdd(y, 1.0f); // HERE""", "*)y)[1]", "*)y)[0]", buffer="y", name="atomic"),
+    Case("race-read-write", """
+        __shared__ float s[64];
+        y[threadIdx.x] = x[threadIdx.x]; // THERE
+        __syncthreads();
+        copy4(s + threadIdx.x, y + threadIdx.x % 32); // HERE
+        commit();
+        wait(0);
+        x[threadIdx.x] = s[threadIdx.x];""", "__syncthreads();", ";", buffer="y", name="copied"),
     Case("warp-sync", """
         float v = x[threadIdx.x];
         if (n > 0 && threadIdx.x < 64) v += __shfl_xor_sync(0xffffffffu, v, 1); // HERE

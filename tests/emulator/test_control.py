@@ -105,6 +105,43 @@ def test_named_barriers_order_those_who_share_them(ptx: Ptx) -> None:
     assert report.access.thread[0] >= 64
 
 
+def test_named_barriers_pass_on_what_they_order(ptx: Ptx) -> None:
+    """Warp 0 meets warp 1, which then meets warp 2: so what warp 0 wrote is there for warp 2."""
+    source = """extern "C" __global__ void chain(int* out) {
+      __shared__ int s[96];
+      const int t = threadIdx.x;
+      s[t] = t;
+      if (t < 64) asm volatile("bar.sync 1, 64;" ::: "memory");
+      if (t >= FIRST) asm volatile("bar.sync 2, MANY;" ::: "memory");
+      if (t >= 64) out[t] = s[t - 64];
+    }"""
+    out = np.zeros(96, np.int32)
+    assert not launch(ptx(source.replace("FIRST", "32").replace("MANY", "64")), "chain", 96, out).reports
+    assert (out[64:] == np.arange(32)).all()
+    (report,) = launch(ptx(source.replace("FIRST", "64").replace("MANY", "32")), "chain", 96, out).reports
+    assert report.kind == "race-read-write"
+
+
+def test_the_reader_of_another_warp_is_not_forgotten(ptx: Ptx) -> None:
+    """All read one number; its writer has met all readers but those of warp 1."""
+    source = """extern "C" __global__ void broadcast(int* out) {
+      __shared__ int s;
+      const int t = threadIdx.x;
+      if (t == 0) s = 7;
+      __syncthreads();
+      out[t] = s;
+      if (WHO) asm volatile("bar.sync 1, MANY;" ::: "memory");
+      if (t == 0) s = 8;
+    }"""
+    out = np.zeros(96, np.int32)
+    assert not launch(ptx(source.replace("WHO", "true").replace("MANY", "96")), "broadcast", 96, out).reports
+    assert (out == 7).all()
+    (report,) = launch(ptx(source.replace("WHO", "t / 32 != 1").replace("MANY", "64")), "broadcast", 96, out).reports
+    assert report.kind == "race-write-read"
+    assert report.other
+    assert report.other.thread[0] // 32 == 1
+
+
 def test_a_producer_that_arrives_and_does_not_wait(ptx: Ptx) -> None:
     """bar.arrive orders what came before it, and nothing after it."""
     source = """extern "C" __global__ void produce(int* out) {
@@ -162,6 +199,23 @@ def test_lanes_wait_for_those_that_a_warp_wide_instruction_names(ptx: Ptx) -> No
     t = np.arange(32)
     other = 31 - t
     assert (out == np.where(other < 16, 4 + other, -other) + 3100 * (t % 2)).all()
+
+
+def test_a_part_of_a_warp_orders_itself_alone(ptx: Ptx) -> None:
+    source = """extern "C" __global__ void part(int* out) {
+      __shared__ int s[32];
+      const int t = threadIdx.x;
+      s[t] = t;
+      if (t < 16) {
+        __syncwarp(0xffffu);
+        out[t] = s[OTHER];
+      }
+    }"""
+    out = np.zeros(32, np.int32)
+    assert not launch(ptx(source.replace("OTHER", "15 - t")), "part", 32, out).reports
+    assert (out[:16] == 15 - np.arange(16)).all()
+    (report,) = launch(ptx(source.replace("OTHER", "t + 16")), "part", 32, out).reports
+    assert (report.kind, report.count) == ("race-read-write", 16)
 
 
 TABLE = """.version 9.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +115,14 @@ def test_dynamic_shared_memory_lies_behind_the_static() -> None:
     assert (report.kind, report.offset, report.buffer) == ("out-of-bounds", 76, "shared")
 
 
+def test_shared_memory_starts_as_nan() -> None:
+    body = ".shared .align 4 .b8 s[4]; ld.param.u64 %d1, [x]; ld.shared.u32 %r1, [s]; st.global.u32 [%d1], %r1;"
+    module, out = kernel(".param .u64 x", body), np.zeros(1, np.float32)
+    result = module["k"].launch((1, 1, 1), (1, 1, 1), [Buffer("x", bytes_of(out))], check=False)
+    assert not result.reports
+    assert np.isnan(out[0])
+
+
 def test_module_variables_keep_what_kernels_write() -> None:
     before = ".global .align 4 .u32 count = 5;\n.const .align 4 .b8 table[8] = {1, 2, 3, 0, 4};\n"
     body = """
@@ -155,6 +164,38 @@ def test_structs_and_numbers_by_value(ptx: Ptx) -> None:
         (8, 0, 0),
     )
     assert (store.buffer, store.offset) == ("y", 160)
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_100a"])
+def test_arrays_that_are_indexed_at_run_time(ptx: Ptx, arch: str) -> None:
+    """In the parameters, and in local memory."""
+    module = Module(ptx((Path(__file__).parent / "kernels" / "memory.cu").read_text(), arch))
+    inputs = [np.arange(9, dtype=np.float32) + k for k in range(4)]
+    lengths, out = [3, 9, 0, 5], np.zeros(64, np.float32)
+    fields = [(8 * k, Buffer(f"in{k}", bytes_of(x), False)) for k, x in enumerate(inputs)]
+    numbers = [(40 + 4 * k, n) for k, n in enumerate([*lengths, 4])]
+    pack = Struct([*fields, (32, Buffer("out", bytes_of(out))), *numbers])
+    assert not module["gather"].launch((2, 1, 1), (32, 1, 1), [pack, 2.0]).reports
+    assert (out == [2 * inputs[t % 4][: lengths[t % 4]].sum() for t in range(64)]).all()
+
+    x, out = np.arange(16, dtype=np.float32) + 1, np.zeros((40, 16), np.float32)
+    arguments = [Buffer("out", bytes_of(out)), Buffer("in", bytes_of(x), False), 37]
+    assert not module["local"].launch((1, 1, 1), (40, 1, 1), arguments).reports
+    for i in range(37):
+        j, k = i * 5 & 15, i * 5 + 3 & 15
+        x[j], x[k] = x[k], x[j]
+    assert (out == np.arange(40, dtype=np.float32)[:, None] * x).all()
+
+
+def test_calls_are_errors_that_name_the_function(ptx: Ptx) -> None:
+    source = """__device__ __noinline__ float slow(float x) { return x * x; }
+    extern "C" __global__ void calls(float* x) { x[0] = slow(x[1]); }"""
+    with pytest.raises(EmulatorError, match=r"functions are all inlined, and _Z4slowf is not: mark it __forceinline__"):
+        Module(ptx(source))["calls"]
+    with pytest.raises(
+        EmulatorError, match=r"kernel prints calls vprintf: .*leave the call \(printf, assert\) out.*PTX line"
+    ):
+        Module(ptx('extern "C" __global__ void prints() { printf("%d", threadIdx.x); }'))["prints"]
 
 
 def test_wrong_arguments_are_errors_with_the_numbers(ptx: Ptx) -> None:
@@ -324,17 +365,21 @@ def test_compare_and_swap_counts_every_thread() -> None:
     assert out[0] == 210
 
 
-def test_copies_fill_with_zeros_and_land_at_the_wait() -> None:
+@pytest.mark.parametrize("end", ["commit_group; cp.async.wait_group 0", "commit_group; cp.async.wait_all", "wait_all"])
+def test_copies_fill_with_zeros_and_land_at_the_wait(end: str) -> None:
     """`ignore-src` and a source size of less than the copy; the source is read at the wait, not before."""
-    body = """
+    first, _, last = end.rpartition("; ")
+    first = f"{first};" if first else ""
+    body = f"""
     .shared .align 16 .b8 s[640]; ld.param.u64 %d1, [x]; ld.param.u64 %d2, [y]; mov.u32 %r0, %tid.x;
     mad.wide.u32 %d1, %r0, 16, %d1; mad.wide.u32 %d2, %r0, 16, %d2; mov.u32 %r1, s; mad.lo.u32 %r1, %r0, 16, %r1;
     and.b32 %r2, %r0, 15; setp.eq.u32 %p1, %r0, 3;
     @!%p1 cp.async.ca.shared.global [%r1], [%d1], 16, %r2;
     @%p1 cp.async.cg.shared.global.L2::128B [%r1], [%d1], 16, %p1;
-    cp.async.commit_group;
+    {first and "cp.async." + first}
     mov.u32 %r3, 9; st.global.u8 [%d1], %r3;
-    cp.async.wait_all; ld.shared.v4.u32 {%r4, %r5, %r6, %r7}, [%r1]; st.global.v4.u32 [%d2], {%r4, %r5, %r6, %r7};
+    {last if last.startswith("cp") else "cp.async." + last};
+    ld.shared.v4.u32 {{%r4, %r5, %r6, %r7}}, [%r1]; st.global.v4.u32 [%d2], {{%r4, %r5, %r6, %r7}};
     """
     x = np.random.default_rng(0).integers(0, 256, 640, np.uint8)
     want = x.reshape(40, 16).copy()

@@ -18,7 +18,7 @@ from convc.ir.text import parse_graph, print_graph
 from convc.ir.verify import verify
 from convc.passes import pipeline
 from convc.passes.registry import PASSES
-from convc.passes.target import CPU, Target
+from convc.passes.target import CPU, CUDA, Target
 from convc.testing import random_inputs
 from convc.testing.rewrite import assert_close, assert_same_text
 
@@ -29,7 +29,7 @@ RULES: dict[str, tuple[Update, tuple[int, ...]]] = {
     "adam": (Adam(), (6, 5)),
 }
 """Each rule with the numbers of rows of a batch of at most six."""
-TARGETS = {"cpu": CPU, "narrow": Target("cpu", lanes=4, registers=8)}
+TARGETS = {"cpu": CPU, "narrow": Target("cpu", lanes=4, registers=8), "cuda": CUDA}
 
 
 @cache

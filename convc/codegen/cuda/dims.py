@@ -16,7 +16,8 @@ _WORDS = """
     noexcept nullptr operator private protected public register return short signed sizeof static struct switch
     template this throw true try typedef typename union unsigned using virtual void volatile while
     acc a_part a_tile b_part b_tile block depth element group k_extent k_first lane line m_extent m_first m_thread
-    n_extent n_first n_thread part partials point rows thread tm tn value index gemm_m gemm_n gemm_k
+    n_extent n_first n_thread slice slices stage gather done part partials point
+    rows thread tm tn value index gemm_m gemm_n gemm_k
 """
 RESERVED = frozenset(_WORDS.split())
 """Keywords, and the templates' own names: an axis of such a name gets an underscore."""
@@ -90,3 +91,8 @@ def variables(terms: Iterable[Term]) -> tuple[str, ...]:
 
 def merged(*values: Mapping[Axis, IndexLike]) -> dict[Axis, IndexLike]:
     return {a: e for v in values for a, e in v.items()}
+
+
+def counts_rows(t: Term) -> bool:
+    """Whether the expression has the number of batch rows in it."""
+    return t.kind == "rows" or any(map(counts_rows, t.args))

@@ -16,6 +16,8 @@ from convc.codegen.storage import Place, barriers, storage
 from convc.errors import IRError
 from convc.ir.core import Graph, Node, Value
 from convc.ir.kernels import BlockTile, Gemm, Loops, TeamSchedule
+from convc.passes.block_tile import memory_seconds, ranking
+from convc.passes.target import CUDA, Target
 
 ROWS = Parameter("rows_ptr", "i32", False, Place("rows", 0, 0, 4), True)
 """Where a kernel reads the batch rows of the run."""
@@ -91,6 +93,11 @@ class Launch:
         return max((c.body for c in self.calls), key=lambda b: b.plan.shared_bytes)
 
     @property
+    def title_of_nodes(self) -> str:
+        """The IR nodes behind it, with their places in the model."""
+        return comment("; ".join(f"%{k.node.out.name} at {k.node.path or 'the top'}" for k in self.kernels))
+
+    @property
     def title(self) -> str:
         what = "phases" if len(self.kernels) == 1 else "kernels that do not wait for each other"
         return f"{len(self.calls)} {what}"
@@ -117,8 +124,8 @@ class CudaSource(Source):
         return ((f"{self.file}: the whole program", self.text),)
 
 
-def emit_cuda(graph: Graph) -> CudaSource:
-    """The graph's CUDA source. It must be lowered, scheduled and planned for target cuda; f32 and i32 only."""
+def emit_cuda(graph: Graph, target: Target = CUDA) -> CudaSource:
+    """The graph's CUDA source. It must be lowered, scheduled and planned for `target`; f32 and i32 only."""
     check_values(graph, "cuda")
     for v in graph.values():
         if v.type.storage_elements >= 2**31:
@@ -126,7 +133,7 @@ def emit_cuda(graph: Graph) -> CudaSource:
                           f"{v.type.storage_elements}, not fewer than {2**31}; take a smaller batch")  # fmt: skip
     places = storage(graph)
     names = unique(kernel_name(n) for n in graph.nodes)
-    planned = [_kernel(n, name, places) for n, name in zip(graph.nodes, names)]
+    planned = [_kernel(n, name, places, target) for n, name in zip(graph.nodes, names)]
     planned = [replace(k, waits=wait) for k, wait in zip(planned, barriers(graph, places))]
     groups = _groups(planned)
     titles = unique([*names, *(_title(graph, g) for g in groups if len(g) > 1)])[len(names) :]
@@ -149,6 +156,7 @@ def _vectors(kernels: Sequence[CudaKernel]) -> set[tuple[str, int, str]]:
     for plan in (b.plan for k in kernels for b in k.bodies):
         if isinstance(plan, GemmPlan):
             found |= {("load", min(size, 4), "f32") for size in (plan.tile.thread_m, plan.tile.thread_n)}
+            found |= {("store", 4, t.fn) for t, _ in plan.stores if plan.quads}
             continue
         for stage in plan.stages if plan.schedule.vector > 1 else ():
             found |= {("load", plan.schedule.vector, x.term.fn) for x in stage.loaded}
@@ -156,7 +164,7 @@ def _vectors(kernels: Sequence[CudaKernel]) -> set[tuple[str, int, str]]:
     return found
 
 
-def _kernel(node: Node, name: str, places: Mapping[Value, Place]) -> CudaKernel:
+def _kernel(node: Node, name: str, places: Mapping[Value, Place], target: Target) -> CudaKernel:
     op = node.op
     kernel = CudaKernel(name, node, parameters_of(node, places), card_for(node))
     plans: list[GemmPlan | NestPlan]
@@ -176,7 +184,7 @@ def _kernel(node: Node, name: str, places: Mapping[Value, Place]) -> CudaKernel:
     bodies = tuple(Body(f"{name}_phase{i}" if number else name, p) for i, p in enumerate(plans))
     rows = (ROWS,) if any(p.rows for p in plans) else ()
     kernel = replace(kernel, bodies=bodies, threads=threads, parameters=(*kernel.parameters, *rows))
-    return replace(kernel, card=card_for(node, _launch_lines(kernel)))
+    return replace(kernel, card=card_for(node, [*_launch_lines(kernel), *_time_lines(kernel, target)]))
 
 
 def _launch_lines(kernel: CudaKernel) -> list[str]:
@@ -185,9 +193,38 @@ def _launch_lines(kernel: CudaKernel) -> list[str]:
     plan = kernel.bodies[0].plan
     if isinstance(plan, NestPlan) and plan.schedule.vector > 1:
         lines.append(f"vectors {4 * plan.schedule.vector}-byte loads and stores")
-    if isinstance(plan, GemmPlan) and min(plan.tile.thread_m, plan.tile.thread_n) >= 4:
-        lines.append("vectors 16-byte loads of fragments from shared memory")
+    if isinstance(plan, GemmPlan):
+        lines += _gemm_vectors(plan)
     return lines
+
+
+def _gemm_vectors(plan: GemmPlan) -> list[str]:
+    wide = [
+        *(["loads of fragments"] if min(plan.tile.thread_m, plan.tile.thread_n) >= 4 else []),
+        *(f"copies of {g.name.upper()}" for g in (plan.a, plan.b) if g.copy > 1),
+        *(["stores"] if plan.quads else []),
+    ]
+    return [f"vectors 16-byte {', '.join(wide)}"] if wide else []
+
+
+def _time_lines(kernel: CudaKernel, target: Target) -> list[str]:
+    """What no kernel can be faster than, the model's time for this one, and the schedule that comes second."""
+    memory = memory_seconds(kernel.node, target)
+    work = kernel.card.flops / target.flops_per_second
+    lines = [f"bound   {_micro(max(memory, work))} on an H100: {_micro(work)} of FP32, {_micro(memory)} of memory"]
+    if isinstance(kernel.node.op, Gemm):
+        own = kernel.node.op.schedules[0]
+        found = ranking(kernel.node, target)
+        mine = next((e for e in found if e.tile == own), None)
+        other = next((e for e in found if e.tile != own), None)
+        if mine is not None:
+            second = f"; {_micro(other.seconds)} with {other.tile.summary}" if other else ""
+            lines.append(f"model   {_micro(mine.seconds)}{second}")
+    return lines
+
+
+def _micro(seconds: float) -> str:
+    return f"{1e6 * seconds:.3g} us"
 
 
 def _groups(kernels: Sequence[CudaKernel]) -> list[list[CudaKernel]]:

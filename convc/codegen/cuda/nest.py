@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from convc.codegen.cuda.dims import Dim, dim, merged, variable, variables
+from convc.codegen.cuda.dims import Dim, counts_rows, dim, merged, variable, variables
 from convc.codegen.terms import Block, Placed, Scope, Term, without_lane
 from convc.ir.index import Axis, Index, IndexLike
 from convc.ir.kernels import TeamSchedule
@@ -73,7 +73,7 @@ class NestPlan:
     def rows(self) -> bool:
         """Whether it asks for the batch rows of the run."""
         stages = any(s.shared.rows for s in self.stages)
-        return self.points.rows or stages or any(_counts_rows(t) for s in self.stages for t in s.terms)
+        return self.points.rows or stages or any(counts_rows(t) for s in self.stages for t in s.terms)
 
     @property
     def shared_bytes(self) -> int:
@@ -139,7 +139,3 @@ def _with_lanes(plan: StagePlan) -> StagePlan:
     lets = tuple((name, change(t)) for name, t in plan.lets)
     values = tuple(map(change, plan.values))
     return replace(plan, lets=lets, values=values, loaded=tuple(found.values()))
-
-
-def _counts_rows(t: Term) -> bool:
-    return t.kind == "rows" or any(map(_counts_rows, t.args))

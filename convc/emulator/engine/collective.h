@@ -93,7 +93,7 @@ static void ldmatrix(Run *run, Warp *w, const Op *i, uint32_t m) {
   }
 }
 
-/* D = A * B + C of 16x8 = 16xK * Kx8. a: D 0..3, A 4..7, B 8..9, C 10..13, number 14, 15: K + 256 where D and C are f16.
+/* D = A * B + C of 16x8 = 16xK * Kx8. a: D 0..3, A 4..7, B 8..9, C 10..13, number 14; K 15, + 256 where D, C are f16.
  * Lane l holds row l / 4, and in B column l / 4; the rows 8 further down in the next register. */
 typedef float f32x8 __attribute__((vector_size(32), aligned(4)));
 

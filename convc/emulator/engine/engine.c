@@ -1,7 +1,9 @@
-/* A warp runs until all its lanes wait or are gone; a block, warp after warp; a grid, block after block. */
+/* The engine: the functions of the opcodes. Included in this order: lanes, numbers, state (what a launch is), shadow
+ * (the check), places and counters, memory, copies, collective, barriers, schedule, grid (the entry, convc_emulate). */
 #include <stdlib.h>
 
 #include "collective.h"
+#include "copies.h"
 #include "scalar.h"
 
 enum opcode {
@@ -260,4 +262,4 @@ static void vote(Warp *w, const Op *i, uint32_t m) {
   }
 }
 
-#include "schedule.h" /* last: its loop calls all of the above */
+#include "grid.h" /* last: its loop over instructions calls all of the above */

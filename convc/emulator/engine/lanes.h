@@ -60,12 +60,14 @@ INLINE f32v fma_lanes(f32v a, f32v b, f32v c) {
   f32v d;
 #if defined(__AVX512F__)
   for (int k = 0; k < LANES; k += 16)
-    _mm512_storeu_ps((float *)&d + k, _mm512_fmadd_ps(_mm512_loadu_ps((float *)&a + k), _mm512_loadu_ps((float *)&b + k),
-                                                      _mm512_loadu_ps((float *)&c + k)));
+    _mm512_storeu_ps((float *)&d + k,
+                     _mm512_fmadd_ps(_mm512_loadu_ps((float *)&a + k), _mm512_loadu_ps((float *)&b + k),
+                                     _mm512_loadu_ps((float *)&c + k)));
 #elif defined(__FMA__)
   for (int k = 0; k < LANES; k += 8)
-    _mm256_storeu_ps((float *)&d + k, _mm256_fmadd_ps(_mm256_loadu_ps((float *)&a + k), _mm256_loadu_ps((float *)&b + k),
-                                                      _mm256_loadu_ps((float *)&c + k)));
+    _mm256_storeu_ps((float *)&d + k,
+                     _mm256_fmadd_ps(_mm256_loadu_ps((float *)&a + k), _mm256_loadu_ps((float *)&b + k),
+                                     _mm256_loadu_ps((float *)&c + k)));
 #else
   EACH_LANE d[l] = __builtin_fmaf(a[l], b[l], c[l]);
 #endif

@@ -15,13 +15,9 @@ INLINE uint64_t bits_of64(double x) { uint64_t u; memcpy(&u, &x, 8); return u; }
 INLINE double double_of(uint64_t u) { double x; memcpy(&x, &u, 8); return x; }
 
 static float from_half(uint16_t h) {
-  const uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 0x3ff;
-  if (exponent == 31) return float_of(sign | 0x7f800000u | fraction << 13);
-  if (exponent == 0) { /* zeros and subnormals: fraction * 2^-24, exact */
-    const float x = (float)fraction * 0x1p-24f;
-    return sign ? -x : x;
-  }
-  return float_of(sign | (exponent + 112) << 23 | fraction << 13);
+  const uint32_t sign = (uint32_t)(h & 0x8000) << 16, size = (uint32_t)(h & 0x7fff) << 13;
+  if (size >= 31u << 23) return float_of(sign | 0x7f800000u | size);
+  return float_of(sign | bits_of(float_of(size) * 0x1p112f)); /* exact, of subnormal numbers too */
 }
 INLINE float from_bfloat(uint16_t h) { return float_of((uint32_t)h << 16); }
 
@@ -53,6 +49,12 @@ static double to_format(double x, int bits, int lowest, double largest, int roun
 
 static uint16_t to_half(double x, int rounding) {
   if (isnan(x)) return 0x7fff;
+  const float near = (float)x;
+  if (near == x && rounding == TO_NEAREST && fabsf(near) >= 0x1p-14f && fabsf(near) < 65520) {
+    /* The common case, quickly: to the nearest number that has 10 bits of fraction, a tie to the even one. */
+    const uint32_t u = bits_of(near), size = (u & 0x7fffffffu) + 0xfff + (u >> 13 & 1);
+    return (uint16_t)(u >> 16 & 0x8000) | (uint16_t)((size >> 13) - (112 << 10));
+  }
   const double y = to_format(x, 11, -24, 65504, rounding);
   const uint16_t sign = signbit(y) ? 0x8000 : 0;
   if (isinf(y)) return sign | 0x7c00;
@@ -64,6 +66,11 @@ static uint16_t to_half(double x, int rounding) {
 }
 static uint16_t to_bfloat(double x, int rounding) {
   if (isnan(x)) return 0x7fff;
+  const float near = (float)x;
+  if (near == x && rounding == TO_NEAREST) { /* quickly, as above; what is too large carries into infinity */
+    const uint32_t u = bits_of(near);
+    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+  }
   /* A float holds it exactly: the same exponents, and more bits. */
   return (uint16_t)(bits_of((float)to_format(x, 8, -133, 0x1.fep127, rounding)) >> 16);
 }

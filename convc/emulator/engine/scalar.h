@@ -16,6 +16,11 @@ static uint32_t find_top(uint64_t x) {
   return x ? 63 - (uint32_t)__builtin_clzll(x) : FULL;
 }
 
+static uint32_t shift_to_top(int32_t x) {
+  const uint32_t top = find_top((uint64_t)(int64_t)x);
+  return top == FULL ? FULL : 31 - top;
+}
+
 static uint64_t extract(uint64_t a, uint32_t at, uint32_t length, uint32_t width, int is_signed) {
   at &= 255, length &= 255;
   const uint32_t top = at + length - 1 < width - 1 ? at + length - 1 : width - 1;

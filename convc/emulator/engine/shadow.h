@@ -79,7 +79,16 @@ INLINE void add_reader(const Access *a, Cell *cell, uint64_t me) {
   else if (!clashes(a, second) || thread_of(first) / LANES == thread_of(second) / LANES) cell->read[1] = me;
 }
 
+/* Are two lanes of this warp recorded that read the cell by this very operation, after a barrier that came after the
+ * last write? Then one more changes nothing: a warp that reads one number in all its lanes is soon through. */
+INLINE int read_by_neighbours(const Access *a, const Cell *cell, uint64_t me) {
+  if ((cell->read[0] ^ me) / LANES || (cell->read[1] ^ me) / LANES) return 0; /* time, operation and warp */
+  if (!cell->write) return a->space != SHARED;
+  return same_block(a->run, cell->write) && time_of(cell->write) < a->run->barrier_time && !(cell->write & IN_FLIGHT);
+}
+
 INLINE void read_cell(const Access *a, Cell *cell, uint64_t me) {
+  if (read_by_neighbours(a, cell, me)) return;
   const uint64_t write = cell->write;
   if (a->space == SHARED && time_of(write) < a->run->block_start) {
     conflict(a, UNINITIALISED_SHARED, 0);
@@ -128,7 +137,7 @@ INLINE void atomic_cell(const Access *a, Cell *cell, uint64_t me) {
 
 enum access { READ, WRITE, UPDATE };
 
-static void check_access(const Access *a, enum access what, uint64_t mark) {
+INLINE void check_access(const Access *a, enum access what, uint64_t mark) {
   const Run *run = a->run;
   const uint64_t me = record(run, a->w, a->op, a->lane) | mark;
   Cell *cells;

@@ -20,6 +20,20 @@ static __device__ __forceinline__ void load2(float *to, const float *from)
     to[0] = v.x; to[1] = v.y;
 }
 
+/* Copies from global to shared memory that arrive by themselves: zero where the source is not `inside`. */
+static __device__ __forceinline__ void copy_async(float *to, const float *from, const bool inside)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::
+        "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"(inside ? 4 : 0) : "memory");
+}
+/* The copies since the last commit are one group; a wait leaves the latest `kept` groups on their way. */
+static __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory");
+        }
+template <int kept> static __device__ __forceinline__ void wait_for_copies()
+{
+    asm volatile("cp.async.wait_group %0;" :: "n"(kept) : "memory");
+}
+
 
 /* conv1_fprop_f32_8x32x16
  * from    conv1, by lower, select_tile
@@ -30,12 +44,14 @@ static __device__ __forceinline__ void load2(float *to, const float *from)
  *             a = $1[g*3 + k, c, r, s]
  *             b = $0[n, g*2 + c, p + r - 1, q + s - 1]
  *             store 0[n, g*3 + k, p, q] = acc
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
  *           }
  *         } loc(conv1: lower, select_tile)
  * GEMM    M = k(3) = 3, N = n(n<=16)*p(5)*q(5) = 400, K = c(2)*r(3)*s(3) = 18, 3 groups
- * tile    8 x 32 x 16, 1 x 2 a thread, 128 threads a block
- * launch  39 blocks of 128 threads, 3.07 kB of shared memory
+ * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
+ * launch  39 blocks of 128 threads, 12.3 kB of shared memory
+ * bound   0.00736 us on an H100: 0.00164 us of FP32, 0.00736 us of memory
+ * model   1.96 us; 2.02 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    97.3 kFLOP, 24.6 kB moved at least, 3.95 FLOP/B
  * saved   86.4 kB of im2col matrix that is never stored
  */
@@ -44,8 +60,8 @@ extern "C" __global__ void __launch_bounds__(128)
             float *__restrict__ t0_ptr, const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
-    __shared__ __align__(16) float a_tile[16][12];
-    __shared__ __align__(16) float b_tile[16][36];
+    __shared__ __align__(16) float a_tile[4][16][12];
+    __shared__ __align__(16) float b_tile[4][16][36];
     const int thread = threadIdx.x;
     const int rows = *rows_ptr;
     const int m_extent = 3, n_extent = rows * 25, k_extent = 18;
@@ -58,47 +74,64 @@ extern "C" __global__ void __launch_bounds__(128)
     const int m_thread = thread / 16, n_thread = thread % 16 * 2;
 
     float acc[1][2] = {};
-    for (int k_first = 0; k_first < k_extent; k_first += 16) {
-        /* A: consecutive threads along K */
-        UNROLL for (int part = 0; part < 1; ++part) {
-            const int element = thread + part * 128;
-            const int line = element / 16, depth = element % 16;
-            const int gemm_m = m_first + line, gemm_k = k_first + depth;
-            a_tile[depth][line] = (gemm_m < m_extent && gemm_k < k_extent ?
-                    w_ptr[g * 54 + gemm_m * 18 + gemm_k] : 0.0f);
+    /* A: consecutive threads along K */
+    const int a_line = thread / 16, a_depth = thread % 16;
+    const int gemm_m = m_first + a_line;
+    const float *const a_from = w_ptr + g * 54 + gemm_m * 18 + a_depth;
+    const bool a_inside = gemm_m < m_extent;
+    /* B: consecutive threads along N */
+    const int b_line = thread % 32, b_depth = thread / 32;
+    const int gemm_n = n_first + b_line;
+    const int n = gemm_n / 25, p = (gemm_n / 5) % 5, q = gemm_n % 5;
+    const float *const b_from = x_ptr + n * 150 + g * 50 + p * 5 + q;
+    const int b_at0 = p, b_at1 = q;
+    const bool b_inside = gemm_n < n_extent;
+    const int slices = 2;
+    /* gathers the next slice of both */
+    int slice = 0;
+    const auto gather = [&](const int stage) {
+        {
+            const int line = a_line, depth = a_depth;
+            const int gemm_k = slice * 16 + depth;
+            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, a_inside & (gemm_k < k_extent));
         }
-        /* B: consecutive threads along N */
         UNROLL for (int part = 0; part < 4; ++part) {
-            const int element = thread + part * 128;
-            const int line = element % 32, depth = element / 32;
-            const int gemm_n = n_first + line, gemm_k = k_first + depth;
-            const int n = gemm_n / 25, p = (gemm_n / 5) % 5, q = gemm_n % 5, c = gemm_k / 9,
-                    r = (gemm_k / 3) % 3, s = gemm_k % 3;
-            b_tile[depth][line] = (gemm_n < n_extent && gemm_k < k_extent && p + r - 1 >= 0 &&
-                    p + r - 1 < 5 && q + s - 1 >= 0 && q + s - 1 < 5 ?
-                    x_ptr[n * 150 + g * 50 + c * 25 + p * 5 + r * 5 + q + s - 6] : 0.0f);
+            const int line = b_line, depth = b_depth + part * 4;
+            const int gemm_k = slice * 16 + depth;
+            const int c = gemm_k / 9, r = (gemm_k / 3) % 3, s = gemm_k % 3;
+            copy_async(&b_tile[stage][depth][line], b_from + c * 25 + r * 5 + s - 6, b_inside &
+                    (gemm_k < k_extent) & ((unsigned)(b_at0 + r - 1) < 5) & ((unsigned)(b_at1 + s - 1) < 5));
         }
-        /* the slice is complete */
+        ++slice;
+    };
+    UNROLL for (int done = 0; done < 3; ++done) {
+        if (done < slices) gather(done);
+        commit_copies();
+    }
+    for (int done = 0; done < slices; ++done) {
+        /* this slice has arrived, and everyone is done with the one before, whose place the next copies take */
+        wait_for_copies<2>();
         __syncthreads();
+        if (done + 3 < slices) gather((done + 3) % 4);
+        commit_copies();
+        const int stage = done % 4;
         UNROLL for (int depth = 0; depth < 16; ++depth) {
             float a_part[1];
-            a_part[0] = a_tile[depth][m_thread];
+            a_part[0] = a_tile[stage][depth][m_thread];
             float b_part[2];
-            load2(b_part, &b_tile[depth][n_thread]);
+            load2(b_part, &b_tile[stage][depth][n_thread]);
             UNROLL for (int tm = 0; tm < 1; ++tm)
             UNROLL for (int tn = 0; tn < 2; ++tn)
                 acc[tm][tn] += a_part[tm] * b_part[tn];
         }
-        /* and everyone is done with it */
-        __syncthreads();
     }
 
     UNROLL for (int tm = 0; tm < 1; ++tm)
     UNROLL for (int tn = 0; tn < 2; ++tn) {
         const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
-        const int k = gemm_m, n = gemm_n / 25, p = (gemm_n / 5) % 5, q = gemm_n % 5;
-        const float acc_value = acc[tm][tn];
         if (gemm_m < m_extent && gemm_n < n_extent) {
+            const int k = gemm_m, n = gemm_n / 25, p = (gemm_n / 5) % 5, q = gemm_n % 5;
+            const float acc_value = acc[tm][tn];
             t0_ptr[n * 225 + g * 75 + k * 25 + p * 5 + q] = acc_value;
         }
     }

@@ -26,6 +26,7 @@
  *         } loc(norm1: lower, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  17 blocks of 256 threads
+ * bound   0.01 us on an H100: 0.00113 us of FP32, 0.01 us of memory
  * work    67.2 kFLOP, 33.6 kB moved at least, 2.00 FLOP/B
  */
 extern "C" __global__ void __launch_bounds__(256)
@@ -60,6 +61,7 @@ extern "C" __global__ void __launch_bounds__(256)
  *         } loc(pool1: lower, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  8 blocks of 256 threads
+ * bound   0.00716 us on an H100: 0.000334 us of FP32, 0.00716 us of memory
  * work    19.8 kFLOP, 24 kB moved at least, 0.82 FLOP/B
  */
 extern "C" __global__ void __launch_bounds__(256)

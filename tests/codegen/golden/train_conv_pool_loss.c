@@ -176,7 +176,8 @@ INLINE void pool1_max_pool_f32_point(const float *restrict t1_ptr, float *restri
                 const f32x16 value = f32x16_load(t1_ptr + n_block * 768 + cp * 128 + r * 64 + q * 32 +
                         s * 16);
                 const f32x16 index = f32x16_splat((float)(r * 2 + s));
-                const i32x16 wins = (value > best_value) | ((value != value) & (best_value == best_value)) | (at_value < 0.0f);
+                const i32x16 wins = (value > best_value) | ((value != value) &
+                        (best_value == best_value)) | (at_value < 0.0f);
                 best_value = f32x16_select(wins, value, best_value);
                 at_value = f32x16_select(wins, index, at_value);
             }

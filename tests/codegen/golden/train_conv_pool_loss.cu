@@ -1,5 +1,5 @@
 /* case: 8 kernels in 7 launches, one after the other on one stream;
- * 9600 bytes of intermediates in one arena. Every grid is planned for the full batch; the
+ * 10112 bytes of intermediates in one arena. Every grid is planned for the full batch; the
  * batch rows of a run are read from device memory.
  *
  *   1. conv1_fprop_relu_f32_8x32x16<<<10, 128>>>
@@ -7,8 +7,8 @@
  *   3. loss_cross_entropy_f32<<<1, 256>>>
  *   4. loss_sum_f32_and_1_more<<<2, 256>>>
  *   5. pool1_max_pool_grad_relu_grad_f32<<<1, 256>>>
- *   6. conv1_wgrad_f32_8x32x16<<<1, 128>>>
- *   7. w_sgd_momentum_f32<<<1, 256>>>
+ *   6. conv1_wgrad_parts_f32_8x32x16<<<20, 128>>>
+ *   7. conv1_sum_parts_sgd_momentum_f32<<<1, 256>>>
  */
 
 #define UNROLL _Pragma("unroll")
@@ -28,9 +28,19 @@ static __device__ __forceinline__ void load2(float *to, const float *from)
     const float2 v = *reinterpret_cast<const float2 *>(from);
     to[0] = v.x; to[1] = v.y;
 }
-static __device__ __forceinline__ void store2(float *to, const float *from)
+
+/* Copies from global to shared memory that arrive by themselves: zero where the source is not `inside`. */
+static __device__ __forceinline__ void copy_async(float *to, const float *from, const bool inside)
 {
-    *reinterpret_cast<float2 *>(to) = make_float2(from[0], from[1]);
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::
+        "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"(inside ? 4 : 0) : "memory");
+}
+/* The copies since the last commit are one group; a wait leaves the latest `kept` groups on their way. */
+static __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory");
+        }
+template <int kept> static __device__ __forceinline__ void wait_for_copies()
+{
+    asm volatile("cp.async.wait_group %0;" :: "n"(kept) : "memory");
 }
 
 
@@ -43,12 +53,14 @@ static __device__ __forceinline__ void store2(float *to, const float *from)
  *             a = $1[k, c, r, s]
  *             b = $0[n, c, p + r, q + s]
  *             store 0[n, k, p, q] = max(acc, 0.0)
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
  *           }
  *         } loc(conv1: fuse_epilogue, lower, select_tile)
  * GEMM    M = k(3) = 3, N = n(n<=20)*p(4)*q(4) = 320, K = c(2)*r(3)*s(3) = 18
- * tile    8 x 32 x 16, 1 x 2 a thread, 128 threads a block
- * launch  10 blocks of 128 threads, 3.07 kB of shared memory
+ * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
+ * launch  10 blocks of 128 threads, 12.3 kB of shared memory
+ * bound   0.00293 us on an H100: 0.000583 us of FP32, 0.00293 us of memory
+ * model   1.91 us; 1.96 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    34.6 kFLOP, 9.82 kB moved at least, 3.52 FLOP/B
  * saved   23 kB of im2col matrix that is never stored
  */
@@ -57,8 +69,8 @@ extern "C" __global__ void __launch_bounds__(128)
             float *__restrict__ t1_ptr, const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
-    __shared__ __align__(16) float a_tile[16][12];
-    __shared__ __align__(16) float b_tile[16][36];
+    __shared__ __align__(16) float a_tile[4][16][12];
+    __shared__ __align__(16) float b_tile[4][16][36];
     const int thread = threadIdx.x;
     const int rows = *rows_ptr;
     const int m_extent = 3, n_extent = rows * 16, k_extent = 18;
@@ -69,46 +81,63 @@ extern "C" __global__ void __launch_bounds__(128)
     const int m_thread = thread / 16, n_thread = thread % 16 * 2;
 
     float acc[1][2] = {};
-    for (int k_first = 0; k_first < k_extent; k_first += 16) {
-        /* A: consecutive threads along K */
-        UNROLL for (int part = 0; part < 1; ++part) {
-            const int element = thread + part * 128;
-            const int line = element / 16, depth = element % 16;
-            const int gemm_m = m_first + line, gemm_k = k_first + depth;
-            a_tile[depth][line] = (gemm_m < m_extent && gemm_k < k_extent ? w_ptr[gemm_m * 18 + gemm_k] :
-                    0.0f);
+    /* A: consecutive threads along K */
+    const int a_line = thread / 16, a_depth = thread % 16;
+    const int gemm_m = m_first + a_line;
+    const float *const a_from = w_ptr + gemm_m * 18 + a_depth;
+    const bool a_inside = gemm_m < m_extent;
+    /* B: consecutive threads along N */
+    const int b_line = thread % 32, b_depth = thread / 32;
+    const int gemm_n = n_first + b_line;
+    const int n = gemm_n / 16, p = (gemm_n / 4) % 4, q = gemm_n % 4;
+    const float *const b_from = x_ptr + n * 72 + p * 6 + q;
+    const bool b_inside = gemm_n < n_extent;
+    const int slices = 2;
+    /* gathers the next slice of both */
+    int slice = 0;
+    const auto gather = [&](const int stage) {
+        {
+            const int line = a_line, depth = a_depth;
+            const int gemm_k = slice * 16 + depth;
+            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, a_inside & (gemm_k < k_extent));
         }
-        /* B: consecutive threads along N */
         UNROLL for (int part = 0; part < 4; ++part) {
-            const int element = thread + part * 128;
-            const int line = element % 32, depth = element / 32;
-            const int gemm_n = n_first + line, gemm_k = k_first + depth;
-            const int n = gemm_n / 16, p = (gemm_n / 4) % 4, q = gemm_n % 4, c = gemm_k / 9,
-                    r = (gemm_k / 3) % 3, s = gemm_k % 3;
-            b_tile[depth][line] = (gemm_n < n_extent && gemm_k < k_extent ?
-                    x_ptr[n * 72 + c * 36 + p * 6 + r * 6 + q + s] : 0.0f);
+            const int line = b_line, depth = b_depth + part * 4;
+            const int gemm_k = slice * 16 + depth;
+            const int c = gemm_k / 9, r = (gemm_k / 3) % 3, s = gemm_k % 3;
+            copy_async(&b_tile[stage][depth][line], b_from + c * 36 + r * 6 + s, b_inside &
+                    (gemm_k < k_extent));
         }
-        /* the slice is complete */
+        ++slice;
+    };
+    UNROLL for (int done = 0; done < 3; ++done) {
+        if (done < slices) gather(done);
+        commit_copies();
+    }
+    for (int done = 0; done < slices; ++done) {
+        /* this slice has arrived, and everyone is done with the one before, whose place the next copies take */
+        wait_for_copies<2>();
         __syncthreads();
+        if (done + 3 < slices) gather((done + 3) % 4);
+        commit_copies();
+        const int stage = done % 4;
         UNROLL for (int depth = 0; depth < 16; ++depth) {
             float a_part[1];
-            a_part[0] = a_tile[depth][m_thread];
+            a_part[0] = a_tile[stage][depth][m_thread];
             float b_part[2];
-            load2(b_part, &b_tile[depth][n_thread]);
+            load2(b_part, &b_tile[stage][depth][n_thread]);
             UNROLL for (int tm = 0; tm < 1; ++tm)
             UNROLL for (int tn = 0; tn < 2; ++tn)
                 acc[tm][tn] += a_part[tm] * b_part[tn];
         }
-        /* and everyone is done with it */
-        __syncthreads();
     }
 
     UNROLL for (int tm = 0; tm < 1; ++tm)
     UNROLL for (int tn = 0; tn < 2; ++tn) {
         const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
-        const int k = gemm_m, n = gemm_n / 16, p = (gemm_n / 4) % 4, q = gemm_n % 4;
-        const float acc_value = acc[tm][tn];
         if (gemm_m < m_extent && gemm_n < n_extent) {
+            const int k = gemm_m, n = gemm_n / 16, p = (gemm_n / 4) % 4, q = gemm_n % 4;
+            const float acc_value = acc[tm][tn];
             t1_ptr[n * 48 + k * 16 + p * 4 + q] = nan_max(acc_value, 0.0f);
         }
     }
@@ -125,6 +154,7 @@ extern "C" __global__ void __launch_bounds__(128)
  *         } loc(pool1: autodiff, lower, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
+ * bound   0.00172 us on an H100: 1.62e-05 us of FP32, 0.00172 us of memory
  * work    960 FLOP, 5.76 kB moved at least, 0.17 FLOP/B
  */
 extern "C" __global__ void __launch_bounds__(256)
@@ -164,6 +194,7 @@ extern "C" __global__ void __launch_bounds__(256)
  *         } loc(loss: canonicalize, lower, fuse_loops, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
+ * bound   0.000334 us on an H100: 2.53e-05 us of FP32, 0.000334 us of memory
  * work    1.5 kFLOP, 1.12 kB moved at least, 1.34 FLOP/B
  */
 extern "C" __global__ void __launch_bounds__(256)
@@ -203,6 +234,7 @@ extern "C" __global__ void __launch_bounds__(256)
  *         } loc(loss: lower, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
+ * bound   2.51e-05 us on an H100: 3.54e-07 us of FP32, 2.51e-05 us of memory
  * work    21 FLOP, 84 B moved at least, 0.25 FLOP/B
  */
 static __device__ __forceinline__ void loss_sum_f32(const int block, const float *__restrict__ t4_ptr,
@@ -233,6 +265,7 @@ static __device__ __forceinline__ void loss_sum_f32(const int block, const float
  *         } loc(loss: canonicalize, lower, autodiff, fuse_loops, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
+ * bound   0.000597 us on an H100: 4.45e-05 us of FP32, 0.000597 us of memory
  * work    2.64 kFLOP, 2 kB moved at least, 1.32 FLOP/B
  */
 static __device__ __forceinline__ void loss_cross_entropy_grad_f32(const int block,
@@ -279,6 +312,7 @@ extern "C" __global__ void __launch_bounds__(256)
  *         } loc(pool1: autodiff, lower, fuse_loops, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
+ * bound   0.00287 us on an H100: 3.24e-05 us of FP32, 0.00287 us of memory
  * work    1.92 kFLOP, 9.6 kB moved at least, 0.20 FLOP/B
  */
 extern "C" __global__ void __launch_bounds__(256)
@@ -298,127 +332,142 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
-/* conv1_wgrad_f32_8x32x16
- * from    conv1, by autodiff, lower, select_tile
- *         %11: f32[3,2,3,3] = gemm(%9, %x) {
- *           title="wgrad"
+/* conv1_wgrad_parts_f32_8x32x16
+ * from    conv1, by autodiff, lower, split_k, select_tile
+ *         %11.parts: f32[n<=20,3,2,3,3] = gemm(%9, %x) {
+ *           title="wgrad_parts"
  *           phase {
- *             batch(g:1) m(k:3) n(c:2, r:3, s:3) k(n:n<=20, p:4, q:4)
+ *             batch(n:n<=20, g:1) m(k:3) n(c:2, r:3, s:3) k(p:4, q:4)
  *             a = $0[n, k, p, q]
  *             b = $1[n, c, p + r, q + s]
- *             store 0[k, c, r, s] = acc
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2}
+ *             store 0[n, k, c, r, s] = acc
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
  *           }
- *         } loc(conv1: autodiff, lower, select_tile)
- * GEMM    M = k(3) = 3, N = c(2)*r(3)*s(3) = 18, K = n(n<=20)*p(4)*q(4) = 320
- * tile    8 x 32 x 16, 1 x 2 a thread, 128 threads a block
- * launch  1 blocks of 128 threads, 3.07 kB of shared memory
- * work    34.6 kFLOP, 9.82 kB moved at least, 3.52 FLOP/B
+ *         } loc(conv1: autodiff, lower, split_k, select_tile)
+ * GEMM    M = k(3) = 3, N = c(2)*r(3)*s(3) = 18, K = p(4)*q(4) = 16, 20 groups
+ * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
+ * launch  20 blocks of 128 threads, 12.3 kB of shared memory
+ * bound   0.00416 us on an H100: 0.000583 us of FP32, 0.00416 us of memory
+ * model   1.67 us; 1.7 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
+ * work    34.6 kFLOP, 13.9 kB moved at least, 2.48 FLOP/B
  * saved   23 kB of im2col matrix that is never stored
  */
 extern "C" __global__ void __launch_bounds__(128)
-    conv1_wgrad_f32_8x32x16(const float *__restrict__ t9_ptr, const float *__restrict__ x_ptr,
-            float *__restrict__ t11_ptr, const int *__restrict__ rows_ptr)
+    conv1_wgrad_parts_f32_8x32x16(const float *__restrict__ t9_ptr, const float *__restrict__ x_ptr,
+            float *__restrict__ t11_parts_ptr, const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
-    __shared__ __align__(16) float a_tile[16][12];
-    __shared__ __align__(16) float b_tile[16][36];
+    __shared__ __align__(16) float a_tile[4][16][12];
+    __shared__ __align__(16) float b_tile[4][16][36];
     const int thread = threadIdx.x;
     const int rows = *rows_ptr;
-    const int m_extent = 3, n_extent = 18, k_extent = rows * 16;
+    const int m_extent = 3, n_extent = 18;
     const int m_first = 0;
-    const int n_first = block * 32;
+    const int n_first = 0;
+    const int group = block;
+    /* a part behind the last row */
+    if (group >= rows) return;
+    const int n = group;
     const int m_thread = thread / 16, n_thread = thread % 16 * 2;
 
     float acc[1][2] = {};
-    for (int k_first = 0; k_first < k_extent; k_first += 16) {
-        /* A: consecutive threads along K */
-        UNROLL for (int part = 0; part < 1; ++part) {
-            const int element = thread + part * 128;
-            const int line = element / 16, depth = element % 16;
-            const int gemm_m = m_first + line, gemm_k = k_first + depth;
-            const int n = gemm_k / 16, p = (gemm_k / 4) % 4, q = gemm_k % 4;
-            a_tile[depth][line] = (gemm_m < m_extent && gemm_k < k_extent ?
-                    t9_ptr[n * 48 + gemm_m * 16 + p * 4 + q] : 0.0f);
+    /* A: consecutive threads along K */
+    const int a_line = thread / 16, a_depth = thread % 16;
+    const int gemm_m = m_first + a_line;
+    const float *const a_from = t9_ptr + n * 48 + gemm_m * 16 + a_depth;
+    const bool a_inside = gemm_m < m_extent;
+    /* B: consecutive threads along N */
+    const int b_line = thread % 32, b_depth = thread / 32;
+    const int gemm_n = n_first + b_line;
+    const int c = gemm_n / 9, r = (gemm_n / 3) % 3, s = gemm_n % 3;
+    const float *const b_from = x_ptr + n * 72 + c * 36 + r * 6 + s;
+    const bool b_inside = gemm_n < n_extent;
+    const int slices = 1;
+    /* gathers the next slice of both */
+    int slice = 0;
+    const auto gather = [&](const int stage) {
+        {
+            const int line = a_line, depth = a_depth;
+            copy_async(&a_tile[stage][depth][line], a_from + slice * 16, a_inside);
         }
-        /* B: consecutive threads along N */
         UNROLL for (int part = 0; part < 4; ++part) {
-            const int element = thread + part * 128;
-            const int line = element % 32, depth = element / 32;
-            const int gemm_n = n_first + line, gemm_k = k_first + depth;
-            const int c = gemm_n / 9, r = (gemm_n / 3) % 3, s = gemm_n % 3, n = gemm_k / 16,
-                    p = (gemm_k / 4) % 4, q = gemm_k % 4;
-            b_tile[depth][line] = (gemm_n < n_extent && gemm_k < k_extent ?
-                    x_ptr[n * 72 + c * 36 + p * 6 + r * 6 + q + s] : 0.0f);
+            const int line = b_line, depth = b_depth + part * 4;
+            const int gemm_k = slice * 16 + depth;
+            const int p = gemm_k / 4, q = gemm_k % 4;
+            copy_async(&b_tile[stage][depth][line], b_from + p * 6 + q, b_inside);
         }
-        /* the slice is complete */
+        ++slice;
+    };
+    UNROLL for (int done = 0; done < 3; ++done) {
+        if (done < slices) gather(done);
+        commit_copies();
+    }
+    for (int done = 0; done < slices; ++done) {
+        /* this slice has arrived, and everyone is done with the one before, whose place the next copies take */
+        wait_for_copies<2>();
         __syncthreads();
+        if (done + 3 < slices) gather((done + 3) % 4);
+        commit_copies();
+        const int stage = done % 4;
         UNROLL for (int depth = 0; depth < 16; ++depth) {
             float a_part[1];
-            a_part[0] = a_tile[depth][m_thread];
+            a_part[0] = a_tile[stage][depth][m_thread];
             float b_part[2];
-            load2(b_part, &b_tile[depth][n_thread]);
+            load2(b_part, &b_tile[stage][depth][n_thread]);
             UNROLL for (int tm = 0; tm < 1; ++tm)
             UNROLL for (int tn = 0; tn < 2; ++tn)
                 acc[tm][tn] += a_part[tm] * b_part[tn];
         }
-        /* and everyone is done with it */
-        __syncthreads();
     }
 
     UNROLL for (int tm = 0; tm < 1; ++tm)
     UNROLL for (int tn = 0; tn < 2; ++tn) {
         const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
-        const int k = gemm_m, c = gemm_n / 9, r = (gemm_n / 3) % 3, s = gemm_n % 3;
-        const float acc_value = acc[tm][tn];
         if (gemm_m < m_extent && gemm_n < n_extent) {
-            t11_ptr[k * 18 + c * 9 + r * 3 + s] = acc_value;
+            const int k = gemm_m, c = gemm_n / 9, r = (gemm_n / 3) % 3, s = gemm_n % 3;
+            const float acc_value = acc[tm][tn];
+            t11_parts_ptr[n * 54 + k * 18 + c * 9 + r * 3 + s] = acc_value;
         }
     }
 }
 
-/* w_sgd_momentum_f32
- * from    w, by apply_optimizer, lower, merge_axes, schedule
- *         %w.new: f32[3,2,3,3], %w.velocity.new: f32[3,2,3,3] = loops(%w, %11, %w.velocity, %lr, %momentum, %weight_decay) {
- *           title="sgd_momentum"
- *           for(nchw:54)
+/* conv1_sum_parts_sgd_momentum_f32
+ * from    conv1, by autodiff, lower, split_k, apply_optimizer, fuse_loops, merge_axes, schedule
+ *         %w.new: f32[3,2,3,3], %w.velocity.new: f32[3,2,3,3] = loops(%11.parts, %w, %w.velocity, %lr, %momentum, %weight_decay) {
+ *           title="sum_parts_sgd_momentum"
+ *           for(kcrs:54)
+ *           reduce(n_part:n<=20) total = sum($0[n_part, kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3])
  *           map() {
- *             store 0[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] = $0[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] - $3[] * ($4[] * $2[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] + ($1[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] + $5[] * $0[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3]))
- *             store 1[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] = $4[] * $2[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] + ($1[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3] + $5[] * $0[nchw / 18, (nchw / 9) % 2, (nchw / 3) % 3, nchw % 3])
+ *             store 0[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3] = $1[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3] - $3[] * ($4[] * $2[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3] + (total + $5[] * $1[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3]))
+ *             store 1[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3] = $4[] * $2[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3] + (total + $5[] * $1[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3])
  *           }
- *           schedule {threads=256, team=1, vector=2}
- *         } loc(w: apply_optimizer, lower, merge_axes, schedule)
- * loops   2 points a thread, 256 threads a block
+ *           schedule {threads=256, team=1, vector=1}
+ *         } loc(conv1: autodiff, lower, split_k, apply_optimizer, fuse_loops, merge_axes, schedule)
+ * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
- * vectors 8-byte loads and stores
- * work    540 FLOP, 1.09 kB moved at least, 0.49 FLOP/B
+ * bound   0.00155 us on an H100: 2.73e-05 us of FP32, 0.00155 us of memory
+ * work    1.62 kFLOP, 5.2 kB moved at least, 0.31 FLOP/B
  */
 extern "C" __global__ void __launch_bounds__(256)
-    w_sgd_momentum_f32(const float *w_ptr, const float *__restrict__ t11_ptr, const float *w_velocity_ptr,
-            const float *__restrict__ lr_ptr, const float *__restrict__ momentum_ptr,
-            const float *__restrict__ weight_decay_ptr, float *w_new_ptr, float *w_velocity_new_ptr)
+    conv1_sum_parts_sgd_momentum_f32(const float *__restrict__ t11_parts_ptr, const float *w_ptr,
+            const float *w_velocity_ptr, const float *__restrict__ lr_ptr,
+            const float *__restrict__ momentum_ptr, const float *__restrict__ weight_decay_ptr,
+            float *w_new_ptr, float *w_velocity_new_ptr, const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
+    const int rows = *rows_ptr;
     const int point = block * 256 + threadIdx.x;
-    if (point >= 27) return;
-    const int nchw_block = point;
+    if (point >= 54) return;
+    const int kcrs = point;
+    float total_value = 0.0f;
+    for (int n_part = 0; n_part < rows; ++n_part) {
+        total_value += t11_parts_ptr[n_part * 54 + kcrs];
+    }
     {
-        float w_lanes[2];
-        load2(w_lanes, w_ptr + nchw_block * 2);
-        float w_velocity_lanes[2];
-        load2(w_velocity_lanes, w_velocity_ptr + nchw_block * 2);
-        float t11_lanes[2];
-        load2(t11_lanes, t11_ptr + nchw_block * 2);
-        float stored0[2];
-        float stored1[2];
-        UNROLL for (int lane = 0; lane < 2; ++lane) {
-            const float t0_0 = w_lanes[lane];
-            const float t0_1 = ((momentum_ptr[0] * w_velocity_lanes[lane]) + (t11_lanes[lane] +
-                    (weight_decay_ptr[0] * t0_0)));
-            stored0[lane] = (t0_0 - (lr_ptr[0] * t0_1));
-            stored1[lane] = t0_1;
-        }
-        store2(w_new_ptr + nchw_block * 2, stored0);
-        store2(w_velocity_new_ptr + nchw_block * 2, stored1);
+        const float t1_0 = w_ptr[kcrs];
+        const float t1_1 = ((momentum_ptr[0] * w_velocity_ptr[kcrs]) + (total_value +
+                (weight_decay_ptr[0] * t1_0)));
+        w_new_ptr[kcrs] = (t1_0 - (lr_ptr[0] * t1_1));
+        w_velocity_new_ptr[kcrs] = t1_1;
     }
 }

@@ -1,0 +1,160 @@
+"""`convc run`: a program on random inputs, checked against the interpreter, in the emulator or as C."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from convc.cli.lowering import lower_model
+from convc.cli.options import SHAPE_HELP, arch_option, shape_of, working
+from convc.codegen.cuda.emit import CudaSource
+from convc.codegen.emission import MANIFEST
+from convc.compiler import MODES
+from convc.emulator import Counter, Report
+from convc.errors import ConvcError, DataError
+from convc.ir.text import parse_graph
+from convc.passes.pipeline import Trace
+from convc.runtime.cpu import CpuExecutable
+from convc.runtime.emulator import EmulatorExecutable
+from convc.runtime.trial import trial
+
+MOST_COUNTERS, MOST_REPORTS = 12, 4
+
+
+@click.command()
+@click.argument("what", metavar="DIR|MODEL")
+@click.option("--target", type=click.Choice(["emulator", "cpu"]), default="emulator", show_default=True,
+              help="Where to run.")  # fmt: skip
+@click.option("--check/--no-check", default=True, show_default=True, help="Check every access in the emulator.")
+@click.option("--shape", type=shape_of, metavar="N,C,H,W", help=SHAPE_HELP)
+@click.option("--mode", type=click.Choice(MODES), default="infer", show_default=True, help="What to compile.")
+@click.option("--rows", type=click.IntRange(1), metavar="N", help="Batch rows of the run; all where left out.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
+@click.option("--counters", is_flag=True, help="Print what the emulator counted: sectors and bank conflicts.")
+@arch_option
+def run(
+    what: str,
+    target: str,
+    check: bool,
+    shape: tuple[int, ...] | None,
+    mode: Literal["infer", "eval", "train"],
+    rows: int | None,
+    seed: int,
+    counters: bool,
+    arch: str,
+) -> None:
+    """Run a program once on random inputs and compare all its results with the interpreter's, in float64.
+
+    DIR is a folder that `convc compile --target cuda` wrote; its .cu may have been edited since. MODEL is a name from
+    the zoo (lenet5, vgg16, ...), file.py:function, or file.conv. Exits with 1 where a number is outside what
+    rounding may do, or where the check finds a race, an access outside a kernel's buffers and the like.
+
+    \b
+    Examples:
+      convc run lenet5 --mode train --shape 8,1,28,28
+      convc run out/lenet5
+      convc run out/lenet5 --counters
+    """
+    with working(f"running {what}"):
+        if Path(what).is_dir():
+            trace, text = _folder(Path(what), target, shape)
+        else:
+            trace, text = lower_model(what, shape, mode, "cpu" if target == "cpu" else "cuda").report.trace, None
+        graph = trace.stages[-1][1]
+        executable: Any
+        if target == "cpu":
+            executable = CpuExecutable(graph)
+        else:
+            executable = EmulatorExecutable(graph, check=check, arch=arch, text=text, collect=True)
+        compared = trial(trace, executable, rows, seed)
+    reports: Sequence[Report] = []
+    if isinstance(executable, EmulatorExecutable):
+        reports = executable.reports
+        _print_launches(executable, text or executable.source.text)
+        if counters:
+            _print_counters(executable)
+    for c in compared:
+        click.echo(str(c))
+    wrong = [c for c in compared if c.wrong]
+    if not wrong and not reports:
+        click.echo("clean and right" if target == "emulator" and check else "right")
+        return
+    raise ConvcError(f"{what}: {len(reports)} findings of the check, {len(wrong)} of {len(compared)} results are wrong")
+
+
+def _folder(folder: Path, target: str, shape: tuple[int, ...] | None) -> tuple[Trace, str]:
+    """The passes' stages and the CUDA of a folder, as they are now."""
+    if shape is not None:
+        raise ConvcError(f"a folder has the shape that it was compiled for: leave out --shape for {folder}")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        name = f"src/{manifest['entry']}.cu"
+        passes, hashes = ["input", *manifest["passes"]], manifest["files"]
+        if manifest["target"] != "cuda" or target != "emulator":
+            raise ConvcError(
+                f"{folder} was compiled for {manifest['target']}: only CUDA runs from a folder, with --target emulator"
+            )
+        text = (folder / name).read_text(encoding="utf-8")
+        stages = [
+            (p, parse_graph((folder / f"ir/{i:02}_{p}.conv").read_text(encoding="utf-8"))) for i, p in enumerate(passes)
+        ]
+    except OSError as error:
+        what = f"{folder} is no folder of `convc compile --target cuda`"
+        raise DataError(f"{what}: cannot read {error.filename}") from None
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{folder}/{MANIFEST} is not what `convc compile` writes: compile the model again") from None
+    if hashlib.sha256(text.encode()).hexdigest() != hashes.get(name):
+        click.echo(f"{folder / name} was edited since it was compiled")
+    return Trace(stages), text
+
+
+def _print_launches(executable: EmulatorExecutable, text: str) -> None:
+    source: CudaSource = executable.source
+    width = max(len(x.name) for x in source.launches)
+    for launch in source.launches:
+        found = executable.results[launch.name]
+        finding = f"{len(found.reports)} findings" if found.reports else "clean" if executable.check else ""
+        shape, ran = f"{launch.blocks} x {launch.threads}", f"{found.instructions:,} warp instructions"
+        click.echo(f"{launch.name:<{width}}  {shape:>12}  {ran:>28}  {finding}".rstrip())
+        for report in found.reports[:MOST_REPORTS]:
+            _print_report(report, launch.title_of_nodes, text.split("\n"))
+        if len(found.reports) > MOST_REPORTS:
+            click.echo(f"  and {len(found.reports) - MOST_REPORTS} more findings")
+
+
+def _print_report(report: Report, node: str, lines: Sequence[str]) -> None:
+    """The report, the IR node behind the kernel, and the lines of the kernel that it comes from."""
+    helpers = next((i for i, line in enumerate(lines) if line.startswith("extern") or " * from    " in line), 0)
+    first, *rest = str(report).split("\n")
+    click.echo(f"  {first}\n    in {node}")
+    for line, access in zip(rest, (report.access, report.other)):
+        click.echo(f"  {line}")
+        place = access.place if access else None
+        while place is not None and place.inlined_at is not None and place.line < helpers:
+            place = place.inlined_at  # out of a helper, to the kernel that called it
+        if place is not None and 0 < place.line <= len(lines):
+            click.echo(f"      {place.line}: {lines[place.line - 1].strip()}")
+
+
+def _print_counters(executable: EmulatorExecutable) -> None:
+    """The instructions that moved the most over what would have done, worst first, and a total of each kind."""
+    found: list[tuple[str, Counter]] = [(n, c) for n, r in executable.results.items() for c in r.counters]
+    for space, unit in (("global", "sectors of 32 bytes"), ("shared", "wavefronts")):
+        own = [(n, c) for n, c in found if c.space == space]
+        moved, ideal = sum(c.moved for _, c in own), sum(c.ideal for _, c in own)
+        requests = sum(c.requests for _, c in own)
+        click.echo(f"{space}: {requests:,} requests, {moved:,} {unit}, {ideal:,} would have done")
+        lines: dict[str, list[Counter]] = {}
+        for name, c in own:
+            lines.setdefault(f"{name}, {c.place or f'PTX line {c.ptx_line}'}", []).append(c)
+        over = {line: sum(c.moved - c.ideal for c in counts) for line, counts in lines.items()}
+        for line in sorted(over, key=lambda x: -over[x])[:MOST_COUNTERS]:
+            if over[line]:
+                counts = lines[line]
+                moved, requests = sum(c.moved for c in counts), sum(c.requests for c in counts)
+                click.echo(f"  {line}: {moved:,} in {requests:,} requests, {moved - over[line]:,} would have done")
