@@ -15,6 +15,7 @@ from convc.build.archs import DEFAULT_ARCH
 from convc.compiler import MODES
 from convc.runtime.targets import COMPILERS, EMITTED, TARGETS, on_device
 
+DEVICE_HELP = "The GPU to run on, by number.  [default: 0]"
 COMPILER_VARIABLE = "CONVC_CUDA_COMPILER"
 SHAPE_HELP = "The input's shape, N being the most rows of a batch; zoo models have one, with 64 rows."
 
@@ -58,10 +59,9 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
         with _cuda_compiler(compiler):
             return command(*args, target=on_device(target, device), **rest)
 
-    device_help = "The GPU to run on, by number.  [default: 0]"
     decorators = (
         click.option("--target", type=click.Choice(TARGETS), default="auto", show_default=True, help="Where to run."),
-        click.option("--device", type=click.IntRange(min=0), metavar="K", help=device_help),
+        click.option("--device", type=click.IntRange(min=0), metavar="K", help=DEVICE_HELP),
         click.option(
             "--compiler", type=click.Choice(COMPILERS), default="auto", show_default=True, help="What compiles CUDA."
         ),

@@ -55,19 +55,28 @@ class Prepared:
 class CudaExecutable:
     """A program on one GPU: arrays go there and back through pinned memory, parameters stay there.
 
-    `device`: its number. `compiler`: auto, nvrtc or nvcc. Raises RunError where PyCUDA, the driver or the device is
+    `device`: its number. `compiler`: auto, nvrtc or nvcc. `text`: CUDA to run instead of what is generated, with the
+    same kernels. Raises RunError where PyCUDA, the driver or the device is
     missing and where memory does not suffice, ToolchainError where the source is refused. With CONVC_CUDA_SYNC=1
     every launch is waited for, so that an error names the kernel that made it.
     """
 
     target = "cuda"
 
-    def __init__(self, graph: Graph, cache: Cache | None = None, *, device: int = 0, compiler: str = "auto") -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        cache: Cache | None = None,
+        *,
+        device: int = 0,
+        compiler: str = "auto",
+        text: str | None = None,
+    ) -> None:
         self.graph = graph
         self.source: CudaSource = emit_cuda(graph)
         self.device = open_device(device)
         self.build = Build(self.device.arch, choose_compiler(compiler), cache or Cache())
-        self.image = self.build.image(self.source.text, self.source.entry)
+        self.image = self.build.image(text or self.source.text, self.source.entry)
         self._store = ParameterStore()
         self._home: DeviceStore | None = None
         self._module = self.device.load(self.image.data, f"the program {self.source.entry}")

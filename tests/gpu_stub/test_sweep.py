@@ -218,6 +218,21 @@ def test_a_bad_device_is_one_line(stub: Stub, files: Path, arguments: tuple[str,
     assert line in result.output
 
 
+def test_run_compares_a_model_and_an_edited_folder(stub: Stub, files: Path) -> None:
+    shape = ("--shape", "4,1,4,4")
+    output = convc_runs("run", "model.py:tiny", *shape, "--mode", "train", "--target", "cuda", "--device", "0")
+    assert output.endswith("\nright\n")
+    convc_runs("compile", "model.py:tiny", *shape, "--target", "cuda", "--emit", "out", "--no-build")
+    source = next(Path("out/src").glob("*.cu"))
+    assert convc_runs("run", "out", "--target", "cuda").endswith("\nright\n")
+    source.write_text(source.read_text().replace("acc_value + ", "acc_value - "))
+    result = CliRunner().invoke(main, ("run", "out", "--target", "cuda"))
+    assert result.exit_code == 1
+    assert "results are wrong" in result.output
+    result = CliRunner().invoke(main, ("run", "out", "--device", "0"))
+    assert "--device goes with target cuda, not with emulator" in result.output
+
+
 def test_doctor_runs_the_cuda_target(stub: Stub) -> None:
     driver_devices.cache_clear()
     output = convc_runs("doctor")

@@ -15,6 +15,7 @@ from convc.build.cuda import build_ptx
 from convc.build.nvrtc_library import find_library_file
 from convc.codegen.cuda.emit import CudaSource, emit_cuda
 from convc.ir.core import Graph
+from convc.passes.target import Target
 from convc.runtime import cuda, cuda_device, cuda_feed, cuda_image, cuda_probe
 from tests.stub.driver import Stub, missing
 from tests.stub.driver import stub as load_stub
@@ -35,8 +36,8 @@ def teach(driver: Stub, change: Callable[[Any, str, Any], None]) -> None:
     """Have every binary that target cuda builds known to the driver; `change` sets an attribute of a module."""
     sources: dict[str, CudaSource] = {}
 
-    def emit(graph: Graph) -> CudaSource:
-        source = emit_cuda(graph)
+    def emit(graph: Graph, *target: Target) -> CudaSource:
+        source = emit_cuda(graph, *target)
         sources[source.text] = source
         return source
 
