@@ -5,9 +5,11 @@ BIN    := $(VENV)/bin
 # Where the machine has no C compiler, the environment takes zig's from the package index.
 ZIG    := $(shell command -v cc gcc clang >/dev/null 2>&1 || echo ,zig)
 STAMP  := $(VENV)/.installed
+# What runs on a GPU: a Python with PyCUDA, such as a GPU machine's own.
+GPU_PYTHON ?= $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help study test test-full check format golden bench clean
+.PHONY: help study test test-full check format golden bench gpu-test gpu-bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +43,13 @@ golden: $(STAMP) ## write the golden files anew; then review the diff
 bench: $(STAMP) ## LeNet-5's train step beside PyTorch (needs the extra `witness`)
 	$(BIN)/python -m pip install --quiet --editable ".[witness]"
 	$(BIN)/python benchmarks/lenet_step.py
+
+gpu-test: ## the tests that need a GPU, then compute-sanitizer (GPU_PYTHON=python3 chooses the interpreter)
+	CONVC_GPU_TESTS=1 $(GPU_PYTHON) -m pytest tests/gpu
+	PYTHON=$(GPU_PYTHON) tools/gpu_sanitize.sh
+
+gpu-bench: ## convolutions, LeNet-5's train step and study beside PyTorch on a GPU, into benchmarks/results
+	PYTHONPATH="$$PYTHONPATH:." $(GPU_PYTHON) benchmarks/gpu.py
 
 clean: ## remove what was made here: environment, caches, output
 	rm -rf $(VENV) out build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -7,8 +7,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from convc.build.files import write_atomically
 from convc.compiler import model_graph
 from convc.data import Dataset
@@ -65,6 +63,8 @@ def checkpoint_epoch(path: Path, run: str) -> int:
 
     Raises DataError for a file that is no checkpoint.
     """
+    from safetensors import SafetensorError, safe_open  # here, as in convc.runtime.store
+
     if not path.exists():
         return 0
     try:

@@ -42,7 +42,8 @@ def compile(
     Modes: `infer` returns the model's output; `eval` takes labels (or targets) too and returns the loss and,
     for cross-entropy, the number of right answers; `train` returns the loss and updates the parameters. A
     model's parameters get their first values from `seed` on its first compilation, and all its programs
-    share them; dropout draws from `seed` too. A graph needs no shape. Raises IRError on a model or shape that
+    share them; dropout draws from `seed` too. `target`: auto, cpu, cuda (`cuda:1`: the GPU of that number) or
+    emulator. A graph needs no shape. Raises IRError on a model or shape that
     does not fit together.
     """
     target = resolve_target(target)

@@ -36,7 +36,7 @@ from convc.report.history import EpochRecord, EpochTiming, RunHistory, read_hist
 from convc.report.recommend import Recommendation, recommend
 from convc.report.study_report import StudyFacts, write_report
 from convc.report.verdict import Verdict, judge, rate_text
-from convc.runtime.targets import resolve_target
+from convc.runtime.targets import kind_of, resolve_target
 from convc.schedule import check_rate
 from convc.train import EpochResult, Trainer, Watch, check_count, compile_trainer, evaluate, fit
 
@@ -96,7 +96,8 @@ class _Study:
         self.compile_seconds: float | None = None
         self.records: dict[float, list[EpochRecord]] = {lr: [] for lr in plan.rates}
         self.timings: list[EpochTiming] = []
-        self._claim(asdict(plan) | fingerprints(module, dataset))
+        settings = asdict(plan) | {"target": kind_of(plan.target)}
+        self._claim(settings | fingerprints(module, dataset))
         self.seconds_before = sum(row.seconds for row in self.timings)
         self.dataset = dataset.normalized()
 
@@ -195,7 +196,7 @@ class _Study:
             seed=plan.seed,
             rates=plan.rates,
             epochs=plan.epochs,
-            target=resolve_target(plan.target),
+            target=kind_of(resolve_target(plan.target)),
             compiles=1,
             compile_seconds=self.compile_seconds,
             wall_seconds=self.seconds_before + perf_counter() - self.began,

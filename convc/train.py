@@ -10,12 +10,13 @@ from time import perf_counter
 import numpy as np
 
 from convc.compiler import compile
-from convc.data import Dataset, Split, batches, epoch_order
+from convc.data import Dataset, Split, epoch_order
 from convc.errors import DataError, RunError
 from convc.nn import Module
 from convc.optim import Optimizer
 from convc.runtime.program import Program, label_limits
 from convc.schedule import Schedule, check_rate
+from convc.sweep import Sweep
 
 MAX_SEED = 2**64 - 1
 
@@ -128,20 +129,14 @@ def check_classes(program: Program, dataset: Dataset) -> None:
             )
 
 
-def batch_capacity(program: Program) -> int:
-    """The most rows that one call of the program takes."""
-    return int(program.graph.inputs_of("data")[0].type.shape[0])
-
-
 def evaluate(program: Program, split: Split) -> Metrics:
     """Loss and right answers of a program of mode `eval` over all of `split`, the last partial batch included.
 
     A loss that is infinite comes back as nan, as every loss here that is no number.
     """
     loss, correct = 0.0, 0.0
-    for images, labels in batches(split, batch_capacity(program), order=None):
-        mean, right = program(images, labels)
-        loss += mean * len(labels)
+    for rows, (mean, right) in Sweep(program, split).run(None):
+        loss += mean * rows
         correct += right
     return Metrics(_number_or_nan(loss / len(split)), round(correct), len(split))
 
@@ -168,15 +163,12 @@ def fit(
     Raises RunError for a learning rate that is not positive.
     """
     rate = lr if callable(lr) else _constant(lr)
-    images, labels = np.empty_like(dataset.train.images), np.empty_like(dataset.train.labels)
+    sweep = Sweep(step, dataset.train)
     results: list[EpochResult] = []
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
-        order = epoch_order(len(labels), seed=seed, epoch=epoch)
-        # Gathered once an epoch: a batch is then a slice that the program reads where it lies.
-        np.take(dataset.train.images, order, axis=0, out=images, mode="clip")
-        np.take(dataset.train.labels, order, out=labels, mode="clip")
-        train_loss = _train_epoch(step, images, labels, {"lr": rate(epoch), "seed": seed}, epoch, after_batch)
+        order = epoch_order(len(dataset.train), seed=seed, epoch=epoch)
+        train_loss = _train_epoch(sweep, order, {"lr": rate(epoch), "seed": seed}, epoch, after_batch)
         trained = perf_counter() - began
         validation = (
             evaluate(evaluation, dataset.validation)
@@ -184,7 +176,7 @@ def fit(
             else Metrics(math.nan, 0, len(dataset.validation))
         )
         seconds = perf_counter() - began
-        result = EpochResult(epoch, rate(epoch), train_loss, validation, seconds, len(labels) / trained)
+        result = EpochResult(epoch, rate(epoch), train_loss, validation, seconds, len(order) / trained)
         results.append(result)
         if after_epoch:
             after_epoch(result)
@@ -194,31 +186,28 @@ def fit(
 
 
 def _train_epoch(
-    step: Program,
-    images: np.ndarray,
-    labels: np.ndarray,
+    sweep: Sweep,
+    order: np.ndarray,
     numbers: Mapping[str, float],
     epoch: int,
     after_batch: Callable[[int], None] | None,
 ) -> float:
-    """Trains on images [N, C, H, W] in their order; the mean loss of the N rows, nan as soon as a batch has none.
+    """Trains on the images in their order; the mean loss of them all, nan as soon as a batch has none.
 
-    The step gets those of `numbers` that it asks for, and the count of steps since the first epoch.
+    The step gets those of `numbers` that it asks for, and the count of steps since the first epoch. Where batches run
+    ahead of their results, as on a GPU, more of them may have been trained by the time that a loss is nan.
     """
-    count, batch = len(labels), batch_capacity(step)
-    taken = (epoch - 1) * math.ceil(count / batch)
-    asked = {v.name for v in step.graph.inputs_of("scalar")}
+    taken = (epoch - 1) * math.ceil(len(order) / sweep.capacity)
+    asked = {v.name for v in sweep.program.graph.inputs_of("scalar")}
+    known = {k: v for k, v in numbers.items() if k in asked}
     total = 0.0
-    for number, first in enumerate(range(0, count, batch), start=taken + 1):
-        rows = slice(first, min(first + batch, count))
-        scalars = {k: v for k, v in {**numbers, "step": number}.items() if k in asked}
-        loss = step(images[rows], labels[rows], **scalars)
+    for rows, loss in sweep.run(order, lambda batch: known | ({"step": taken + batch + 1} if "step" in asked else {})):
         if not math.isfinite(loss):
             return math.nan
-        total += loss * (rows.stop - first)
+        total += loss * rows
         if after_batch:
-            after_batch(rows.stop - first)
-    return _number_or_nan(total / count)
+            after_batch(rows)
+    return _number_or_nan(total / len(order))
 
 
 def _constant(lr: float) -> Schedule:

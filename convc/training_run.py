@@ -24,6 +24,7 @@ from convc.data import Dataset
 from convc.errors import DataError, RunError
 from convc.nn import Module
 from convc.optim import SGD, Adam
+from convc.runtime.targets import kind_of
 from convc.schedule import Schedule, schedule
 from convc.train import EpochResult, Metrics, Trainer, Watch, check_count, compile_trainer, evaluate, fit
 
@@ -60,6 +61,7 @@ class TrainPlan:
         """All that the numbers depend on. More epochs may be asked for later, unless the rates depend on them."""
         optimizer = {"optimizer": type(self.optimizer).__name__} | asdict(self.optimizer)
         rest = {k: v for k, v in asdict(self).items() if k not in ("optimizer", "epochs")}
+        rest["target"] = kind_of(self.target)
         return rest | optimizer | ({"epochs": self.epochs} if self.schedule == "cosine" else {})
 
 

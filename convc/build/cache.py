@@ -17,9 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import platformdirs
-from filelock import FileLock
-
 from convc.errors import ToolchainError
 
 
@@ -33,7 +30,7 @@ class Cache:
     root: Path
 
     def __init__(self, root: Path | None = None) -> None:
-        asked = root or os.environ.get("CONVC_CACHE_DIR") or platformdirs.user_cache_dir("convc")
+        asked = root or os.environ.get("CONVC_CACHE_DIR") or _default_root()
         # Resolved once: a symbolic link that is turned later must not lead past the check below.
         self.root = Path(asked).expanduser().resolve()
         with self._writing():
@@ -96,6 +93,8 @@ class Cache:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _publish(self, fresh: Path, entry: Path, names: Iterable[str]) -> None:
+        from filelock import FileLock  # here: what is in the cache already needs no lock
+
         # Renaming alone is safe against readers; the lock is for the writer that has to replace an entry
         # out of which files were deleted.
         with FileLock(self.root / ".lock", poll_interval=0.002):
@@ -116,6 +115,12 @@ class Cache:
                 f"cache folder {self.root} cannot be written ({error.strerror or error}): "
                 "set CONVC_CACHE_DIR to a folder that can"
             ) from error
+
+
+def _default_root() -> str:
+    import platformdirs  # here: who names a folder can do without
+
+    return platformdirs.user_cache_dir("convc")
 
 
 def _write(path: Path, content: bytes | Path) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import platform
 import sys
 import tempfile
-from collections.abc import Callable
-from ctypes.util import find_library
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -22,11 +21,15 @@ from convc.build.sass import find_nvdisasm
 from convc.build.toolchain import cpu_features, find_compiler
 from convc.cli.options import in_colour, working
 from convc.errors import ConvcError, ToolchainError
+from convc.ir.core import Graph
 from convc.ir.interp import interpret
 from convc.ir.text import parse_graph
 from convc.passes import pipeline
-from convc.passes.target import CPU
+from convc.passes.target import CPU, CUDA, Target
 from convc.runtime import cpu
+from convc.runtime.cuda_probe import INSTALL as INSTALL_CUDA
+from convc.runtime.cuda_probe import driver_devices, what_is_missing
+from convc.runtime.executable import Executable
 from convc.runtime.pool import get_num_threads
 from convc.runtime.program import Program
 from convc.runtime.store import ParameterStore
@@ -158,24 +161,61 @@ def _nvdisasm(name: str) -> Finding:
         return Finding(name, f"absent; {UNNEEDED}, only to read SASS", "-", INSTALL)
 
 
-def _not_needed(name: str) -> Finding:
-    present = {"CUDA driver": bool(find_library("cuda")), "PyCUDA": find_spec("pycuda") is not None}[name]
-    return Finding(name, f"{'present' if present else 'absent'}; {UNNEEDED}", "-")
+def _driver(name: str) -> Finding:
+    devices = driver_devices()
+    if devices is None:
+        return Finding(name, f"absent; {UNNEEDED}", "-")
+    return Finding(
+        name, f"present, with {devices} GPU{'' if devices == 1 else 's'}; {UNNEEDED}", "ok" if devices else "-"
+    )
+
+
+def _cuda_package(name: str) -> Finding:
+    package = {"PyCUDA": "pycuda", "cuda-bindings": "cuda-bindings"}[name]
+    found = _installed(package)
+    use = "to run CUDA" if name == "PyCUDA" else "to launch a step at once, as a CUDA graph"
+    if found:
+        return Finding(name, f"{found}, {use}; {UNNEEDED}")
+    return Finding(name, f"absent; {UNNEEDED}, only {use}", "-", INSTALL_CUDA)
+
+
+def _cuda_target(name: str) -> Finding:
+    if missing := what_is_missing():
+        return Finding(name, missing, "-")
+    from convc.runtime.cuda import CudaExecutable
+    from convc.runtime.cuda_device import open_device
+
+    with _scratch_cache() as cache:
+        error = _try(CUDA, lambda graph: CudaExecutable(graph, cache))
+    device = open_device(0)
+    if error > ROUNDING:
+        return Finding(name, f"a convolution on {device.name} is wrong by {error:.2g}", "missing", "another driver")
+    return Finding(name, f"ran a convolution on {device.name} ({device.arch}); it is off by {error:.1g}")
 
 
 def _cpu_target(name: str) -> Finding:
     """Compiles in a cache of its own, so that the compiler does run, and compares with the interpreter."""
-    graph = parse_graph(TINY)
-    draw = np.random.default_rng(0)
-    inputs = {v.name: draw.uniform(-1, 1, [int(e) for e in v.type.shape]).astype(np.float32) for v in graph.inputs}
-    with tempfile.TemporaryDirectory(prefix="convc-doctor-") as folder:
-        trace = pipeline.run(graph, pipeline.pipeline(train=False), cpu.target())
-        executable = cpu.CpuExecutable(trace.stages[-1][1], Cache(Path(folder) / "cache"))
-        y = Program(trace, executable, ParameterStore())(**inputs)
-    error = float(np.abs(y - interpret(graph, inputs)["2"]).max())
+    with _scratch_cache() as cache:
+        error = _try(cpu.target(), lambda graph: cpu.CpuExecutable(graph, cache))
     if error > ROUNDING:
         return Finding(name, f"a convolution is wrong by {error:.2g}", "missing", "CONVC_CC=... with another compiler")
     return Finding(name, f"compiled and ran a convolution; it differs from the interpreter by {error:.1g}")
+
+
+def _try(target: Target, build: Callable[[Graph], Executable]) -> float:
+    """How far off a tiny convolution comes out."""
+    graph = parse_graph(TINY)
+    draw = np.random.default_rng(0)
+    inputs = {v.name: draw.uniform(-1, 1, [int(e) for e in v.type.shape]).astype(np.float32) for v in graph.inputs}
+    trace = pipeline.run(graph, pipeline.pipeline(train=False), target)
+    y = Program(trace, build(trace.stages[-1][1]), ParameterStore())(**inputs)
+    return float(np.abs(y - interpret(graph, inputs)["2"]).max())
+
+
+@contextmanager
+def _scratch_cache() -> Iterator[Cache]:
+    with tempfile.TemporaryDirectory(prefix="convc-doctor-") as folder:
+        yield Cache(Path(folder) / "cache")
 
 
 def _installed(package: str) -> str:
@@ -193,10 +233,12 @@ CHECKS: dict[str, Callable[[str], Finding]] = {
     "threads": _threads,
     "PyTorch": _torch,
     "matplotlib": _matplotlib,
-    "CUDA driver": _not_needed,
-    "PyCUDA": _not_needed,
+    "CUDA driver": _driver,
+    "PyCUDA": _cuda_package,
+    "cuda-bindings": _cuda_package,
     "NVRTC": _nvrtc,
     "nvdisasm": _nvdisasm,
+    "cuda target": _cuda_target,
     "cpu target": _cpu_target,
 }
 """In order; the last decides whether the cpu target works."""

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from convc.cli.options import working
+from convc.cli.options import place_options, working
 from convc.cli.training import DATA_HELP, trainable
-from convc.compiler import TARGETS, compile
+from convc.compiler import compile
 from convc.data import load
 from convc.train import check_classes, check_count
 from convc.train import evaluate as evaluate_split
@@ -26,7 +26,7 @@ from convc.train import evaluate as evaluate_split
     help="The part of the data to measure on.",
 )
 @click.option("--batch", type=int, default=128, show_default=True, help="Images in a batch.")
-@click.option("--target", type=click.Choice(TARGETS), default="auto", show_default=True, help="Where to run.")
+@place_options
 def evaluate(model: str, weights: Path, data: str, split: str, batch: int, target: str) -> None:
     """Print the loss and the accuracy of MODEL with trained weights.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,8 +13,10 @@ import click
 
 from convc.build.archs import DEFAULT_ARCH
 from convc.compiler import MODES
-from convc.runtime.targets import EMITTED
+from convc.runtime.targets import COMPILERS, EMITTED, TARGETS, on_device
 
+DEVICE_HELP = "The GPU to run on, by number.  [default: 0]"
+COMPILER_VARIABLE = "CONVC_CUDA_COMPILER"
 SHAPE_HELP = "The input's shape, N being the most rows of a batch; zoo models have one, with 64 rows."
 
 
@@ -46,6 +49,40 @@ def target_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--target of commands that write source."""
     choice = click.Choice(EMITTED)
     return click.option("--target", type=choice, default="cpu", show_default=True, help="What to emit for.")(command)
+
+
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--target, --device and --compiler of commands that run programs; the command gets `target` alone."""
+
+    @functools.wraps(command)
+    def placed(*args: Any, target: str, device: int | None, compiler: str, **rest: Any) -> Any:
+        with _cuda_compiler(compiler):
+            return command(*args, target=on_device(target, device), **rest)
+
+    decorators = (
+        click.option("--target", type=click.Choice(TARGETS), default="auto", show_default=True, help="Where to run."),
+        click.option("--device", type=click.IntRange(min=0), metavar="K", help=DEVICE_HELP),
+        click.option(
+            "--compiler", type=click.Choice(COMPILERS), default="auto", show_default=True, help="What compiles CUDA."
+        ),
+    )
+    for decorate in reversed(decorators):
+        placed = decorate(placed)
+    return placed
+
+
+@contextmanager
+def _cuda_compiler(name: str) -> Iterator[None]:
+    before = os.environ.get(COMPILER_VARIABLE)
+    if name != "auto":
+        os.environ[COMPILER_VARIABLE] = name
+    try:
+        yield
+    finally:
+        if name != "auto":
+            del os.environ[COMPILER_VARIABLE]
+        if before is not None:
+            os.environ[COMPILER_VARIABLE] = before
 
 
 def level_option(command: Callable[..., Any]) -> Callable[..., Any]:

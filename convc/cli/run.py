@@ -1,4 +1,4 @@
-"""`convc run`: a program on random inputs, checked against the interpreter, in the emulator or as C."""
+"""`convc run`: a program on random inputs, checked against the interpreter, in the emulator, as C or on a GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import click
 
 from convc.cli.lowering import lower_model
-from convc.cli.options import SHAPE_HELP, arch_option, shape_of, working
+from convc.cli.options import DEVICE_HELP, SHAPE_HELP, arch_option, shape_of, working
 from convc.codegen.cuda.emit import CudaSource
 from convc.codegen.emission import MANIFEST
 from convc.compiler import MODES
@@ -21,6 +21,7 @@ from convc.ir.text import parse_graph
 from convc.passes.pipeline import Trace
 from convc.runtime.cpu import CpuExecutable
 from convc.runtime.emulator import EmulatorExecutable
+from convc.runtime.targets import on_device
 from convc.testing.trial import trial
 
 MOST_COUNTERS, MOST_REPORTS = 12, 4
@@ -28,8 +29,9 @@ MOST_COUNTERS, MOST_REPORTS = 12, 4
 
 @click.command()
 @click.argument("what", metavar="DIR|MODEL")
-@click.option("--target", type=click.Choice(["emulator", "cpu"]), default="emulator", show_default=True,
+@click.option("--target", type=click.Choice(["emulator", "cpu", "cuda"]), default="emulator", show_default=True,
               help="Where to run.")  # fmt: skip
+@click.option("--device", type=click.IntRange(min=0), metavar="K", help=DEVICE_HELP)
 @click.option("--check/--no-check", default=True, show_default=True, help="Check every access in the emulator.")
 @click.option("--shape", type=shape_of, metavar="N,C,H,W", help=SHAPE_HELP)
 @click.option("--mode", type=click.Choice(MODES), default="infer", show_default=True, help="What to compile.")
@@ -40,6 +42,7 @@ MOST_COUNTERS, MOST_REPORTS = 12, 4
 def run(
     what: str,
     target: str,
+    device: int | None,
     check: bool,
     shape: tuple[int, ...] | None,
     mode: Literal["infer", "eval", "train"],
@@ -67,8 +70,13 @@ def run(
             trace, text = lower_model(what, shape, mode, "cpu" if target == "cpu" else "cuda").report.trace, None
         graph = trace.stages[-1][1]
         executable: Any
+        on_device(target, device)
         if target == "cpu":
             executable = CpuExecutable(graph)
+        elif target == "cuda":
+            from convc.runtime.cuda import CudaExecutable  # here: who asks for nothing else needs no driver
+
+            executable = CudaExecutable(graph, device=device or 0, text=text)
         else:
             executable = EmulatorExecutable(graph, check=check, arch=arch, text=text, collect=True)
         compared = trial(trace, executable, rows, seed)
@@ -95,9 +103,10 @@ def _folder(folder: Path, target: str, shape: tuple[int, ...] | None) -> tuple[T
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         name = f"src/{manifest['entry']}.cu"
         passes, hashes = ["input", *manifest["passes"]], manifest["files"]
-        if manifest["target"] != "cuda" or target != "emulator":
+        if manifest["target"] != "cuda" or target == "cpu":
             raise ConvcError(
-                f"{folder} was compiled for {manifest['target']}: only CUDA runs from a folder, with --target emulator"
+                f"{folder} was compiled for {manifest['target']}: only CUDA runs from a folder, with --target emulator "
+                "or cuda"
             )
         text = (folder / name).read_text(encoding="utf-8")
         stages = [

@@ -11,7 +11,7 @@ import click
 
 from convc.cli.group import EXIT_INTERRUPTED
 from convc.cli.models import resolve_model
-from convc.compiler import TARGETS
+from convc.cli.options import place_options
 from convc.data import FORMS, Dataset
 from convc.errors import ConvcError
 from convc.nn import Module
@@ -21,12 +21,12 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--batch, --seed and --target."""
+    """--batch, --seed, --target, --device and --compiler."""
     seed_help = "Of the first weights and of the order of the images."
     decorators = (
         click.option("--batch", type=int, default=128, show_default=True, help="Images in a batch."),
         click.option("--seed", type=int, default=0, show_default=True, help=seed_help),
-        click.option("--target", type=click.Choice(TARGETS), default="auto", show_default=True, help="Where to run."),
+        place_options,
     )
     for decorate in reversed(decorators):
         command = decorate(command)

@@ -17,7 +17,7 @@ from convc.ir.core import Graph
 from convc.ir.types import DTYPES
 from convc.passes.target import CPU, Target
 from convc.runtime import pool
-from convc.runtime.store import aligned_zeros
+from convc.runtime.store import KINDS, ParameterStore, aligned_zeros
 
 Array = npt.NDArray[Any]
 
@@ -47,6 +47,7 @@ class CpuExecutable:
 
     def __init__(self, graph: Graph, cache: Cache | None = None) -> None:
         self.graph = graph
+        self._store = ParameterStore()
         self.source: CSource = emit_c(graph)
         self.library = build_logged(graph.name, self.source, cache)
         self._module = ctypes.CDLL(str(self.library))
@@ -57,16 +58,19 @@ class CpuExecutable:
         self._cells = [self._scalars[i : i + 1].view(DTYPES[v.type.dtype]) for i, v in enumerate(scalars)]
         self._inputs = (ctypes.c_void_p * max(len(graph.inputs_of("data")), 1))()
         self._outputs = (ctypes.c_void_p * max(len(graph.outputs), 1))()
-        self._stores = (ctypes.c_void_p * max(len(graph.inputs_of("parameter", "state", "constant")), 1))()
+        self._stores = (ctypes.c_void_p * max(len(graph.inputs_of(*KINDS)), 1))()
         self._call = _Call(
             self._inputs, self._outputs, self._stores, self._scalars.ctypes.data, self._arena.ctypes.data, 1
         )
 
-    def bind(self, stores: Sequence[Array]) -> None:
-        """The arrays of parameters, state and constants, in the order of the graph's inputs."""
-        self._stores[: len(stores)] = [a.ctypes.data for a in stores]
+    def bind(self, store: ParameterStore) -> None:
+        """The store of parameters, state and constants."""
+        self._store = store
+        stored = self.graph.inputs_of(*KINDS)
+        self._stores[: len(stored)] = [store[v.name].ctypes.data for v in stored]
 
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int) -> None:
+        self._store.move_to(None)
         self._inputs[: len(inputs)] = [a.ctypes.data for a in inputs]
         self._outputs[: len(outputs)] = [a.ctypes.data for a in outputs]
         for cell, value in zip(self._cells, scalars, strict=True):

@@ -18,7 +18,7 @@ from convc.emulator import Buffer, Module, Report, Result
 from convc.errors import RunError
 from convc.ir.core import Graph
 from convc.ir.types import DTYPES
-from convc.runtime.store import aligned_zeros
+from convc.runtime.store import KINDS, ParameterStore, aligned_zeros
 
 Array = npt.NDArray[Any]
 
@@ -54,14 +54,17 @@ class EmulatorExecutable:
         self._module = Module(build_ptx(text or self.source.text, self.source.entry, arch, cache))
         self._arena = aligned_zeros(max(graph.arena_bytes, 64))
         self._written = np.zeros(self._arena.size, np.uint8)
+        self._store = ParameterStore()
         self._stores: list[Array] = []
 
-    def bind(self, stores: Sequence[Array]) -> None:
-        """The arrays of parameters, state and constants, in the order of the graph's inputs."""
-        self._stores = [_bytes(a) for a in stores]
+    def bind(self, store: ParameterStore) -> None:
+        """The store of parameters, state and constants."""
+        self._store = store
+        self._stores = [_bytes(store[v.name]) for v in self.graph.inputs_of(*KINDS)]
 
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int) -> None:
         """One run; raises RunError where the check found something."""
+        self._store.move_to(None)
         self.reports = []
         self.instructions = 0
         kinds = [DTYPES[v.type.dtype] for v in self.graph.inputs_of("scalar")]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
 from convc.codegen.source import Source
 from convc.ir.core import Graph
+from convc.runtime.store import ParameterStore
 
 Array = npt.NDArray[Any]
 
 
 class Executable(Protocol):
-    """A planned graph, built. `bind` gives it parameters, state and constants, in the order of the graph's inputs.
+    """A planned graph, built. `bind` gives it the store of its parameters, state and constants.
 
-    `run` takes arrays that are already of the right dtype, shape and contiguity; `rows` is n.
+    `run` takes arrays that are already of the right dtype, shape and contiguity; `rows` is n. It has the store's
+    arrays move to where it uses them.
     """
 
     target: str
@@ -25,6 +27,22 @@ class Executable(Protocol):
     @property
     def source(self) -> Source: ...
 
-    def bind(self, stores: Sequence[Array]) -> None: ...
+    def bind(self, store: ParameterStore) -> None: ...
 
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int) -> None: ...
+
+
+@runtime_checkable
+class Sweeper(Executable, Protocol):
+    """An executable that goes through many batches without waiting for each: a device's."""
+
+    def sweep(
+        self, arrays: Sequence[Array], order: Array | None, scalars: Callable[[int], Sequence[float]]
+    ) -> Iterator[tuple[int, list[Array]]]:
+        """For each batch the rows and the outputs, which must be of rank 0.
+
+        `arrays`: one [N, ...] for each data input, of its dtype or u8; they must not change while this program
+        is in use. `order`: their rows, [M] (None: all as they stand), taken a batch at a time. `scalars`: of the
+        batch of that number, from 0, in the order of the graph's.
+        """
+        ...

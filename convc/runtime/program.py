@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -17,9 +17,9 @@ from convc.ir.ops.loss import Labelled
 from convc.ir.philox import fold_seed
 from convc.ir.types import DTYPES
 from convc.passes.pipeline import Trace
-from convc.runtime.executable import Executable
+from convc.runtime.executable import Executable, Sweeper
 from convc.runtime.program_report import ProgramReport
-from convc.runtime.store import KINDS, ParameterStore
+from convc.runtime.store import ParameterStore
 
 Array = npt.NDArray[Any]
 
@@ -47,7 +47,7 @@ class Program:
         self.parameters = store
         self.target = executable.target
         store.add_from(self.graph)
-        executable.bind([store[v.name] for v in self.graph.inputs_of(*KINDS)])
+        executable.bind(store)
         self._data = self.graph.inputs_of("data")
         self._scalars = self.graph.inputs_of("scalar")
         self._defaults = dict(scalars or {})
@@ -81,8 +81,39 @@ class Program:
         outputs = self._outputs(out, rows)
         self.executable.run(arrays, outputs, scalars, rows)
         self.parameters.updates += bool(self.graph.updates)
-        results = [float(a) if a.ndim == 0 and out is None else a for a in outputs]
-        return results[0] if len(results) == 1 else tuple(results)
+        return _results(outputs, out is None)
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether `sweep` is there: the target has a memory of its own, and every output is one number."""
+        return isinstance(self.executable, Sweeper) and all(v.type.rank == 0 for v in self.graph.outputs)
+
+    def sweep(
+        self, arrays: Sequence[Array], order: Array | None, named: Callable[[int], Mapping[str, Any]]
+    ) -> Iterator[tuple[int, Any]]:
+        """As calling the program with batch after batch; gives the rows of each and what the call would return.
+
+        `arrays`: one [N, ...] for each data input, f32, i32 or u8, and not to be changed as long as the program is
+        used: they may stay on the device. `order`: rows of them, integers [M] (None: all). `named`: the run-time
+        numbers of the batch of that number, from 0. Results come after many batches at once. Raises RunError.
+        """
+        assert isinstance(self.executable, Sweeper)
+        for v, a in zip(self._data, arrays, strict=True):
+            if a.shape[1:] != run_shape(v.type, 1)[1:] or len(a) != len(arrays[0]):
+                raise RunError(f"{v.name} is {v.type}, but its data are {list(a.shape)}, beside {len(arrays[0])} rows")
+            if v.name in self._limits:
+                convert(v, a, self._limits[v.name])
+        if order is not None and order.size and not (order.min() >= 0 and order.max() < len(arrays[0])):
+            raise RunError(f"an order holds rows from 0 to {len(arrays[0]) - 1}, not {order.min()} to {order.max()}")
+
+        def scalars(batch: int) -> list[float]:
+            given = dict(named(batch))
+            found = [self._scalar(v, given) for v in self._scalars]
+            self.parameters.updates += bool(self.graph.updates)
+            return found
+
+        for rows, outputs in self.executable.sweep(arrays, order, scalars):
+            yield rows, _results(outputs, True)
 
     def _rows(self, arrays: Sequence[Array]) -> int:
         """n; raises RunError where a shape does not fit. What usually fits is looked at first, and fast."""
@@ -135,6 +166,12 @@ class Program:
                     f"out for {v.name} must be a writable C-contiguous {v.type.dtype} array of shape {list(s)}"
                 )
         return given
+
+
+def _results(outputs: Sequence[Array], fresh: bool) -> Any:
+    """What a call returns: one or a tuple, numbers as floats unless they were written where the caller said."""
+    results = [float(a) if a.ndim == 0 and fresh else a for a in outputs]
+    return results[0] if len(results) == 1 else tuple(results)
 
 
 def run_time_number(v: Value, given: Any) -> float:

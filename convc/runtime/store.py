@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from convc.build.files import write_atomically
 from convc.errors import DataError, RunError
@@ -22,16 +20,32 @@ ALIGNMENT = 64
 KINDS: tuple[Role, ...] = ("parameter", "state", "constant")
 
 
+class Home(Protocol):
+    """Another memory that a store's arrays can live in: that of a device."""
+
+    def upload(self, store: ParameterStore) -> None:
+        """Copy every buffer of the store there."""
+
+    def download(self, store: ParameterStore) -> None:
+        """Copy every buffer back into the store."""
+
+
 class ParameterStore:
     """Named arrays of one kind each, in one buffer a kind, every array on a 64-byte boundary.
 
-    `store["conv1.weight"]` is a view that programs read and write; assign through it with `[...]`.
+    `store["conv1.weight"]` is a view that programs read and write; assign through it with `[...]`. After a run
+    ask for it again: programs on a device write to a copy there, and asking brings it back.
     """
 
     def __init__(self) -> None:
         self._views: dict[str, Array] = {}
         self._kinds: dict[str, Role] = {}
-        self._buffers: dict[Role, Array] = {}
+        self._places: dict[str, tuple[int, int]] = {}
+        self._home: Home | None = None
+        self.buffers: list[Array] = []
+        """uint8, what the arrays are views of; they stay where they are, and more may come."""
+        self.homes: dict[int, Home] = {}
+        """By the number of a device: the copy there that all its programs share."""
         self.updates = 0
         """How many steps have updated the parameters since they got their first values."""
 
@@ -52,13 +66,15 @@ class ParameterStore:
 
     def _extend(self, kind: Role, types: Mapping[str, TensorType]) -> None:
         """One new buffer for all of these: views handed out before stay what they are."""
+        self.move_to(None)
         offsets, end = {}, 0
         for name, t in types.items():
             offsets[name] = end
             end += -(-t.nbytes // ALIGNMENT) * ALIGNMENT
         buffer = aligned_zeros(end)
-        self._buffers[kind] = buffer
+        self.buffers.append(buffer)
         for name, t in types.items():
+            self._places[name] = len(self.buffers) - 1, offsets[name]
             part = buffer[offsets[name] : offsets[name] + t.nbytes]
             self._views[name] = part.view(DTYPES[t.dtype]).reshape([int(e) for e in t.shape])
             self._kinds[name] = kind
@@ -70,7 +86,28 @@ class ParameterStore:
     def __getitem__(self, name: str) -> Array:
         if name not in self._views:
             raise RunError(f"the store holds no {name}; it holds {', '.join(self._views) or 'nothing'}")
+        self.move_to(None)
         return self._views[name]
+
+    def move_to(self, home: Home | None) -> None:
+        """Make `home` (None: the host's arrays) the one place where the arrays are read and written from now on.
+
+        They live in one place at a time, and are copied only when that changes: by the first run on a device, and
+        when somebody asks for an array, who may also write to it.
+        """
+        if home is self._home:
+            return
+        # Forgotten only when its values are here: a download that fails fails again for who asks next.
+        if self._home is not None:
+            self._home.download(self)
+            self._home = None
+        if home is not None:
+            home.upload(self)
+            self._home = home
+
+    def place(self, name: str) -> tuple[int, int]:
+        """(number of the buffer, byte offset in it) of an array."""
+        return self._places[name]
 
     def __contains__(self, name: str) -> bool:
         return name in self._views
@@ -102,6 +139,8 @@ class ParameterStore:
         self, path: str | Path, metadata: Mapping[str, str] | None = None, names: Iterable[str] | None = None
     ) -> None:
         """Write the parameters, or the arrays named, as safetensors, at once or not at all."""
+        from safetensors.numpy import save  # here: a program that runs needs no file format
+
         names = self.names("parameter") if names is None else names
         write_atomically(Path(path), save({n: self[n] for n in names}, dict(metadata or {})))
 
@@ -125,6 +164,9 @@ class ParameterStore:
 
 
 def read_safetensors(path: Path) -> dict[str, Array]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
     try:
         return load(path.read_bytes())
     except OSError as error:

@@ -1,0 +1,199 @@
+"""Target `cuda`: the program's launches on a GPU, through PyCUDA, captured once as a CUDA graph."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convc.build.cache import Cache
+from convc.build.cuda import resources
+from convc.codegen.cuda.emit import CudaSource, Launch, emit_cuda
+from convc.errors import RunError
+from convc.ir.core import Graph
+from convc.runtime.cuda_device import driver, open_device, placed
+from convc.runtime.cuda_feed import Feeds
+from convc.runtime.cuda_graph import StepGraph, bindings
+from convc.runtime.cuda_image import Build, choose_compiler
+from convc.runtime.cuda_memory import Workspace
+from convc.runtime.cuda_store import DeviceStore
+from convc.runtime.store import KINDS, ParameterStore
+
+Array = npt.NDArray[Any]
+STRETCH = 256
+"""Batches of a sweep that are enqueued before their results are fetched."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A launch with its function and the addresses that it gets."""
+
+    launch: Launch
+    function: Any
+    addresses: tuple[int, ...]
+
+    def enqueue(self, stream: Any) -> None:
+        x = self.launch
+        self.function.prepared_async_call((x.blocks, 1), (x.threads, 1, 1), stream, *self.addresses)
+
+    @property
+    def text(self) -> str:
+        """Name, geometry and where in the model it comes from."""
+        x = self.launch
+        made = [f"{k.node.path or 'the top'}: {', '.join(f'%{v.name}' for v in k.node.outputs)}" for k in x.kernels]
+        more = f" and {len(made) - 3} more" if len(made) > 3 else ""
+        shared = f", {x.shared_bytes} bytes of shared memory" if x.shared_bytes else ""
+        return f"kernel {x.name}, {x.blocks} blocks of {x.threads} threads{shared}, of {'; '.join(made[:3])}{more}"
+
+
+class CudaExecutable:
+    """A program on one GPU: arrays go there and back through pinned memory, parameters stay there.
+
+    `device`: its number. `compiler`: auto, nvrtc or nvcc. `text`: CUDA to run instead of what is generated, with the
+    same kernels. Raises RunError where PyCUDA, the driver or the device is
+    missing and where memory does not suffice, ToolchainError where the source is refused. With CONVC_CUDA_SYNC=1
+    every launch is waited for, so that an error names the kernel that made it.
+    """
+
+    target = "cuda"
+
+    def __init__(
+        self,
+        graph: Graph,
+        cache: Cache | None = None,
+        *,
+        device: int = 0,
+        compiler: str = "auto",
+        text: str | None = None,
+    ) -> None:
+        self.graph = graph
+        self.source: CudaSource = emit_cuda(graph)
+        self.device = open_device(device)
+        self.build = Build(self.device.arch, choose_compiler(compiler), cache or Cache())
+        self.image = self.build.image(text or self.source.text, self.source.entry)
+        self._store = ParameterStore()
+        self._home: DeviceStore | None = None
+        self._module = self.device.load(self.image.data, f"the program {self.source.entry}")
+        self._workspace = Workspace(graph, self.device)
+        self._feeds = Feeds(self._workspace, self.build, STRETCH)
+        self._launches: list[Prepared] = []
+        self._each_waits = os.environ.get("CONVC_CUDA_SYNC", "0") not in ("", "0")
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """For each launch: registers, spills, shared memory, occupancy and what limits it."""
+        return resources(self.source, self.image, self.build.arch)
+
+    def bind(self, store: ParameterStore) -> None:
+        """The store of parameters, state and constants: they get a place on the device, shared by its programs."""
+        home = store.homes.setdefault(self.device.number, DeviceStore(self.device))
+        assert isinstance(home, DeviceStore)
+        self._store, self._home = store, home
+        names = [v.name for v in self.graph.inputs_of(*KINDS)]
+        places = [home.address(store, name) for name in names]
+        with self.device.active():
+            self._launches = [self._prepare(launch, places) for launch in self.source.launches]
+        self.__dict__.pop("_graph", None)  # one captured before holds other addresses
+
+    def _prepare(self, launch: Launch, stores: Sequence[int]) -> Prepared:
+        with placed(f"finding kernel {launch.name} of {self.graph.name}"):
+            function = self._module.get_function(launch.name)
+        function.prepare("P" * len(launch.parameters))
+        places = [p.place for p in launch.parameters]
+        addresses = [stores[p.number] + p.start if p.kind == "store" else self._workspace.address(p) for p in places]
+        return Prepared(launch, function, tuple(addresses))
+
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int) -> None:
+        """One run, waited for. Raises RunError, naming the launch or the program, where CUDA fails."""
+        self._store.move_to(self._home)
+        with self.device.active(), self._placed():
+            self._workspace.send(inputs, scalars, rows)
+            self.enqueue()
+            self._workspace.fetch(outputs)
+
+    def enqueue(self) -> None:
+        """The launches of a run on what lies on the device: no copies, no waiting; within `device.active()`."""
+        if self._graph is None:
+            self._launch_all()
+        else:
+            self._graph()
+
+    def sweep(
+        self, arrays: Sequence[Array], order: Array | None, scalars: Callable[[int], Sequence[float]]
+    ) -> Iterator[tuple[int, list[Array]]]:
+        """As Sweeper says. A small data set stays on the device, a large one streams; the numbers are the same."""
+        if any(v.type.rank for v in self.graph.outputs):
+            raise RunError(f"only a program whose outputs are numbers sweeps over data, and {self.graph.name} is none")
+        indices = np.arange(len(arrays[0])) if order is None else order
+        capacity = self._workspace.capacity
+        for first in range(0, len(indices), STRETCH * capacity):
+            part = indices[first : first + STRETCH * capacity]
+            counts = [min(capacity, len(part) - at) for at in range(0, len(part), capacity)]
+            yield from zip(counts, self._stretch(arrays, part, counts, scalars, first // capacity))
+
+    def _stretch(
+        self,
+        arrays: Sequence[Array],
+        indices: Array,
+        counts: Sequence[int],
+        scalars: Callable[[int], Sequence[float]],
+        number: int,
+    ) -> list[list[Array]]:
+        """Run over the rows `indices`, batch after batch; all results are fetched at the end."""
+        log, fetched = self._log
+        feed = self._feeds.of(arrays)
+        address, size = self._workspace.results
+        numbers = feed.numbers[: len(counts)]
+        for k, rows in enumerate(counts):
+            self._workspace.numbers(scalars(number + k), rows, numbers[k])
+        self._store.move_to(self._home)
+        with self.device.active(), self._placed():
+            feed.begin(arrays, indices, len(counts))
+            for k, rows in enumerate(counts):
+                feed.next(k, rows)
+                self.enqueue()
+                driver().memcpy_dtod_async(int(log) + k * size, address, size, self.device.stream)
+            results = fetched[: len(counts)]
+            driver().memcpy_dtoh_async(results, log, self.device.stream)
+            self.device.stream.synchronize()
+        return [self._workspace.results_in(row.copy()) for row in results]
+
+    @cached_property
+    def _log(self) -> tuple[Any, Array]:
+        """The outputs of each batch of a stretch: on the device, and pinned uint8 [STRETCH, bytes]."""
+        _, size = self._workspace.results
+        memory = self.device.allocate(STRETCH * size, f"the results of {STRETCH} batches")
+        return memory, self.device.pinned(STRETCH * size).reshape(STRETCH, size)
+
+    @cached_property
+    def _graph(self) -> StepGraph | None:
+        cu = None if self._each_waits else bindings()
+        return StepGraph(cu, self.device, self.graph.name, self._launch_all) if cu else None
+
+    def _launch_all(self) -> None:
+        stream = self.device.stream
+        for prepared in self._launches:
+            try:
+                prepared.enqueue(stream)
+                if self._each_waits:
+                    stream.synchronize()
+            except driver().Error as error:
+                raise RunError(f"CUDA failed in {prepared.text}: {error}") from error
+
+    @contextmanager
+    def _placed(self) -> Iterator[None]:
+        try:
+            yield
+        except driver().Error as error:
+            first, last = self._launches[0].launch.name, self._launches[-1].launch.name
+            hint = "" if self._each_waits else "; run with CONVC_CUDA_SYNC=1 to learn which kernel failed"
+            raise RunError(
+                f"CUDA failed in {self.graph.name} on {self.device.name}, in one of its {len(self._launches)} launches "
+                f"{first} to {last}: {error}{hint}"
+            ) from error
