@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 
 from convc.ir.core import Node
@@ -152,12 +153,11 @@ def _gather(
     found = inputs[factor.operand]
     offset = found.offset(factor.coords)
     axis = next((a for a in view.k if a.name == t.slice), None)
-    along_k = takes_k(offset, line, lines, [axis] if axis else view.k, t.block_k)
-    touched = (
-        cache_lines(offset, [axis] if axis else view.k, t.block_k) if along_k else cache_lines(offset, line, lines)
-    )
+    k = (axis,) if axis else view.k
+    along_k = takes_k(offset, line, lines, k, t.block_k)
+    touched = cache_lines(offset, k, t.block_k) if along_k else cache_lines(offset, tuple(line), lines)
     inside = all(c.within(0, int(e)) for c, e in zip(factor.coords, found.shape))
-    if not along_k and _run(offset, line)[0] == 1 and inside and t.stages > 1 and int(line[-1].extent) % 4 == 0:
+    if not along_k and _neighbours(offset, line) and inside and t.stages > 1 and int(line[-1].extent) % 4 == 0:
         each /= 4
     return each * elements, elements / 32 * touched
 
@@ -171,28 +171,29 @@ def lines_a_request(view: GemmView, inputs: Sequence[TensorType], t: BlockTile) 
 
 def takes_k(offset: Index, line: Sequence[Axis], lines: int, k: Sequence[Axis], depth: int) -> bool:
     """Whether consecutive threads gather along K: where their elements then lie in fewer cache lines."""
-    return cache_lines(offset, k, depth) < cache_lines(offset, line, lines)
+    return cache_lines(offset, tuple(k), depth) < cache_lines(offset, tuple(line), lines)
 
 
-def cache_lines(offset: Index, axes: Sequence[Axis], span: int) -> float:
-    """Cache lines that 32 elements lie in, taken along the axes, the innermost first, `span` in a row."""
-    stride, run = _run(offset, axes)
-    group = min(run, span, 32)
-    return 32 / group * max(1.0, group * min(stride, LINE) / LINE)
+@lru_cache(maxsize=1 << 14)
+def cache_lines(offset: Index, axes: tuple[Axis, ...], span: int) -> float:
+    """Cache lines that 32 elements lie in, the first `span` points of the axes in a row, the innermost fastest."""
+    group = min(span, 32)
+    touched = {_at(offset, axes, point) // LINE for point in range(group)}
+    return 32 / group * len(touched)
 
 
-def _run(offset: Index, axes: Sequence[Axis]) -> tuple[int, int]:
-    """(elements of memory between neighbours, how many lie so far apart in a row); (LINE, 1): each for itself."""
-    stride, run = LINE, 1
-    for axis in reversed([a for a in axes if a.extent > 1]):
-        apart = abs(offset.coefficient(axis) or 0)
-        if run == 1 and apart:
-            stride, run = apart, int(axis.extent)
-        elif apart and apart == stride * run:
-            run *= int(axis.extent)
-        else:
-            break
-    return stride, run
+def _at(offset: Index, axes: tuple[Axis, ...], point: int) -> int:
+    """The address of a point of the axes, all other axes at 0; behind the last one the first follows again."""
+    values: dict[Axis, int] = {}
+    for axis in reversed(axes):
+        values[axis], point = point % max(int(axis.extent), 1), point // max(int(axis.extent), 1)
+    return offset.fold(lambda a: values.get(a, 0), int)
+
+
+def _neighbours(offset: Index, axes: Sequence[Axis]) -> bool:
+    """Whether the innermost axis walks through memory element by element."""
+    axis = next((a for a in reversed(axes) if a.extent > 1), None)
+    return axis is not None and offset.coefficient(axis) == 1
 
 
 def _slices(view: GemmView, t: BlockTile) -> int:

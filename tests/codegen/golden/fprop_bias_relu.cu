@@ -53,7 +53,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  * GEMM    M = k(5) = 5, N = n(n<=20)*p(7)*q(9) = 1260, K = c(3)*r(3)*s(3) = 27
  * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
  * launch  40 blocks of 128 threads, 12.3 kB of shared memory
- * gather  A along K, 2 cache lines for 32 elements; B along N, 1 cache lines for 32 elements
+ * gather  A along K, 2 cache lines for 32 elements; B along N, 2 cache lines for 32 elements
  * bound   0.0122 us on an H100: 0.00481 us of FP32, 0.0122 us of memory
  * model   1.96 us; 2.02 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    285 kFLOP, 40.9 kB moved at least, 6.97 FLOP/B
