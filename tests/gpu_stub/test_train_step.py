@@ -46,6 +46,28 @@ def test_five_steps_of_lenet(stub: Stub) -> None:
         assert cuda.parameters[name].tobytes() == emulator.parameters[name].tobytes(), name
 
 
+@pytest.mark.slow
+def test_five_steps_of_a_small_vgg(stub: Stub) -> None:
+    """The same for a network of convolutions of 3x3, dropout and all, on random images."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.uniform(0, 1, (STEPS, 2, 3, 32, 32)).astype(np.float32), rng.integers(0, 10, (STEPS, 2))
+    found = {}
+    for target in ("cpu", "emulator", "cuda"):
+        step = convc.compile(convc.models.vgg_small(), (2, 3, 32, 32), mode="train", target=target, seed=1)
+        before = step.parameters.snapshot()
+        losses = [step(x, y, lr=0.02) for x, y in zip(images, labels)]
+        found[target] = (step.parameters.snapshot(), losses)
+    assert not stub.reports
+    (cpu, expected), (emulator, same), (cuda, losses) = found["cpu"], found["emulator"], found["cuda"]
+    assert losses == same
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    for name, after in cpu.items():
+        assert cuda[name].tobytes() == emulator[name].tobytes(), name
+        if not name.endswith(".velocity"):
+            off = np.abs(cuda[name] - after).max() / np.abs(after - before[name]).max()
+            assert off < 1e-4, f"{name}: {off:.2g} of the largest update"
+
+
 def test_launches_one_by_one_give_the_same_bits(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, _, losses = trained("cuda")
     stub.reset()
