@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import jinja2
 
 from convc.codegen.layout import tidy
 from convc.errors import IRError
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
 @cache
@@ -24,19 +27,21 @@ def environment() -> jinja2.Environment:
 
 
 def render(template: str, **context: object) -> str:
-    """A template's text; a template's own error names the template and the line."""
+    """A template's text; a template's own error names the template, or the one that it imports, and the line."""
     try:
         return tidy(environment().get_template(template).render(**context))
     except jinja2.TemplateError as error:
-        line = getattr(error, "lineno", None) or _template_line(error, template)
-        raise IRError(f"template {template}, line {line}: {error}") from error
+        raise IRError(f"template {_place(error, template)}: {error}") from error
 
 
-def _template_line(error: BaseException, template: str) -> str:
-    trace = error.__traceback__
-    line = "unknown"
+def _place(error: jinja2.TemplateError, template: str) -> str:
+    """`name, line n` of the innermost template that the error went through."""
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        return f"{error.name or template}, line {error.lineno}"
+    trace, place = error.__traceback__, f"{template}, line unknown"
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename.endswith(template.rsplit("/", 1)[-1]):
-            line = str(trace.tb_lineno)
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.is_relative_to(TEMPLATES):
+            place = f"{file.relative_to(TEMPLATES).as_posix()}, line {trace.tb_lineno}"
         trace = trace.tb_next
-    return line
+    return place
