@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import jinja2
 
 from convc.codegen.layout import tidy
 from convc.errors import IRError
-
-TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
 @cache
@@ -38,10 +35,12 @@ def _place(error: jinja2.TemplateError, template: str) -> str:
     """`name, line n` of the innermost template that the error went through."""
     if isinstance(error, jinja2.TemplateSyntaxError):
         return f"{error.name or template}, line {error.lineno}"
+    names = sorted(environment().list_templates(), key=len)  # of two that fit a file, the longer one is its
     trace, place = error.__traceback__, f"{template}, line unknown"
     while trace is not None:
-        file = Path(trace.tb_frame.f_code.co_filename)
-        if file.is_relative_to(TEMPLATES):
-            place = f"{file.relative_to(TEMPLATES).as_posix()}, line {trace.tb_lineno}"
+        file = trace.tb_frame.f_code.co_filename
+        for name in names:
+            if file.endswith(f"/{name}"):
+                place = f"{name}, line {trace.tb_lineno}"
         trace = trace.tb_next
     return place

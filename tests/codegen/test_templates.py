@@ -18,7 +18,6 @@ def templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that stands for convc's own."""
     own = env.environment().overlay(loader=jinja2.FileSystemLoader(tmp_path))
     monkeypatch.setattr(env, "environment", lambda: own)
-    monkeypatch.setattr(env, "TEMPLATES", tmp_path)
     (tmp_path / "cuda").mkdir()
     return tmp_path
 
