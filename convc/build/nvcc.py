@@ -8,13 +8,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from convc.errors import ToolchainError
 from convc.build.archs import check_arch
 from convc.build.cache import Cache
 from convc.build.cubin import Cubin, check_shared, read_resources
 from convc.build.names import check_name, without_folders
 from convc.build.nvidia import INSTALL, find_files, toolkit_roots
 from convc.build.refusal import Complaint, complaint_in_ptx, refusal
+from convc.errors import ToolchainError
 
 FLAGS = ("-std=c++17", "--fmad=true", "-lineinfo")
 _FIRST_ERROR = re.compile(

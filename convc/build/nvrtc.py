@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convc.errors import ToolchainError
 from convc.build import archs
 from convc.build.cache import Cache
 from convc.build.cubin import Cubin, check_shared, read_resources
 from convc.build.names import check_name, without_folders
 from convc.build.nvrtc_library import Nvrtc, Outcome, find_library_file, find_nvrtc
 from convc.build.refusal import Complaint, complaint_in_ptx, refusal
+from convc.errors import ToolchainError
 
 # No fast-math: results are compared with float64. A multiplication and an addition may become one FMA.
 FLAGS = ("-std=c++17", "--fmad=true")

@@ -182,9 +182,9 @@ def test_what_an_nvcc_may_say(
 
 def test_missing_is_one_line(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvcc, "find_nvcc", lambda: None)
-    for compiled in (compile_cubin, compile_ptx):
-        text = refusal(lambda: compiled(SAXPY, "saxpy", "sm_90a", cache=cache))
-        assert text == "nvcc is not installed: run `pip install 'convc[emit]'` for NVRTC, or install a toolkit"
+    missing = "nvcc is not installed: run `pip install 'convc[emit]'` for NVRTC, or install a toolkit"
+    assert refusal(lambda: compile_cubin(SAXPY, "saxpy", "sm_90a", cache=cache)) == missing
+    assert refusal(lambda: compile_ptx(SAXPY, "saxpy", "sm_90a", cache=cache)) == missing
 
 
 def test_names_and_architectures_are_checked_before_anything_runs(cache: Cache, commands: list[list[str]]) -> None:
