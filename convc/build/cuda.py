@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from convc.codegen.cuda.emit import CudaSource
 from convc.build import nvcc, nvrtc
 from convc.build.cache import Cache
 from convc.build.cubin import Cubin
 from convc.build.nvrtc_library import find_library_file
 from convc.build.occupancy import occupancy
+from convc.codegen.cuda.emit import CudaSource
 
 
 def find_cuda_compiler() -> str | None:

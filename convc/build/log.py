@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from time import perf_counter
 
-from convc.codegen.emit import CSource
-from convc.debug import LINES, SOURCE, level, say
 from convc.build.cache import Cache
 from convc.build.toolchain import Unit, build_shared
+from convc.codegen.emit import CSource
+from convc.debug import LINES, SOURCE, level, say
 
 
 class WatchedCache(Cache):

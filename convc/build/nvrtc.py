@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convc.errors import ToolchainError
 from convc.build import archs
 from convc.build.cache import Cache
 from convc.build.cubin import Cubin, check_shared, read_resources
+from convc.build.names import check_name, without_folders
 from convc.build.nvrtc_library import Nvrtc, Outcome, find_library_file, find_nvrtc
-from convc.build.refusal import Complaint, quote, refusal
+from convc.build.refusal import Complaint, complaint_in_ptx, refusal
+from convc.errors import ToolchainError
 
 # No fast-math: results are compared with float64. A multiplication and an addition may become one FMA.
 FLAGS = ("-std=c++17", "--fmad=true")
@@ -24,8 +25,6 @@ _FIRST_ERROR = re.compile(
     r"(?P<message>(?:catastrophic )?(?:error|fatal)\b.+)$",
     re.MULTILINE,
 )
-_FOLDER = re.compile(r'^(\s*\.file\s+\d+ ")[^"\n]*/', re.MULTILINE)
-_PLACE = re.compile(r"^\s*\.loc\s+1 (\d+) ", re.MULTILINE)
 
 
 def check_arch(name: str) -> str:
@@ -91,8 +90,7 @@ class _Job:
 
     def __post_init__(self) -> None:
         check_arch(self.arch)
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", self.name):
-            raise ToolchainError(f"a source's name must be a C identifier of at most 200 letters, got {self.name!r}")
+        check_name(self.name)
         for header in self.headers:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}\.(h|cuh)", header):
                 raise ToolchainError(f"a header's name must be a C identifier and .h or .cuh, got {header!r}")
@@ -114,7 +112,7 @@ class _Job:
         sources = {self.file: self.source, **self.headers}
         files: dict[str, bytes | Path] = {name: text.encode() for name, text in sources.items()}
         files["nvrtc.log"] = outcome.log.encode()
-        ptx = _FOLDER.sub(r"\1", outcome.ptx).encode()
+        ptx = without_folders(outcome.ptx).encode()
         if outcome.binary is None:
             entry = self.cache.put(Cache.key("refused", key), {**files, f"{self.name}.ptx": ptx})
             complaint = self._complaint(outcome)
@@ -136,11 +134,7 @@ class _Job:
             return Complaint(message, Path(match["file"]).name, int(match["line"]))
         if not match["ptx"]:
             return Complaint(message)
-        # Inline assembly: the assembler counts lines of PTX, and the last .loc before leads back to the source.
-        number = int(match["ptx"])
-        message += f", PTX line {number}{quote(outcome.ptx, number)}"
-        lines = _PLACE.findall("\n".join(outcome.ptx.split("\n")[:number]))
-        return Complaint(message, self.file, int(lines[-1])) if lines else Complaint(message)
+        return complaint_in_ptx(message, int(match["ptx"]), outcome.ptx, self.file)
 
 
 @functools.cache

@@ -12,9 +12,9 @@ from ctypes.util import find_library
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convc.errors import ToolchainError
 from convc.build.archs import ARCHS
 from convc.build.nvidia import INSTALL, find_files
+from convc.errors import ToolchainError
 
 LIBRARY_FOLDERS = ("lib", "lib64", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib")
 

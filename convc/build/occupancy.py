@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from convc.errors import ToolchainError
 from convc.build.archs import Limits, limits_of
 from convc.build.cubin import Resources
+from convc.errors import ToolchainError
 
 WARP = 32
 Limiter = Literal["warps", "blocks", "registers", "shared", "barriers"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from convc.errors import ToolchainError
 
 MAX_QUOTED = 160
+_PLACE = re.compile(r"^\s*\.loc\s+1 (\d+) ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -38,3 +40,13 @@ def quote(text: str, number: int) -> str:
     """`: ` and the line of that number, from 1, in backticks; nothing where the text has no such line."""
     lines = text.split("\n")
     return f": `{lines[number - 1].strip()[:MAX_QUOTED]}`" if 0 < number <= len(lines) else ""
+
+
+def complaint_in_ptx(message: str, number: int, ptx: str, file: str) -> Complaint:
+    """The assembler's complaint about line `number` of the PTX of `file`: it is about inline assembly.
+
+    The last .loc before leads back to the source.
+    """
+    message += f", PTX line {number}{quote(ptx, number)}"
+    lines = _PLACE.findall("\n".join(ptx.split("\n")[:number]))
+    return Complaint(message, file, int(lines[-1])) if lines else Complaint(message)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convc.errors import ToolchainError
 from convc.build.nvidia import INSTALL, find_files, toolkit_roots, wheel_roots
+from convc.errors import ToolchainError
 
 INSTRUCTION_BYTES = 16  # of every architecture since sm_70
 

@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from convc.errors import ToolchainError
 from convc.build.cache import Cache
 from convc.build.refusal import Complaint, refusal
+from convc.errors import ToolchainError
 
 # Not -O3: with gcc 12 it unrolls and jams the kernels' loops a second time and spills their accumulators.
 # The kernels say with vector types what is a vector, hence no auto-vectorizer either.

@@ -63,6 +63,8 @@ def run(
       convc run out/lenet5
       convc run out/lenet5 --counters
     """
+    if counters and target != "emulator":
+        raise ConvcError(f"--counters prints what the emulator counts, not {target}: leave one of the two out")
     with working(f"running {what}"):
         if Path(what).is_dir():
             trace, text = _folder(Path(what), target, shape)

@@ -24,19 +24,23 @@ def environment() -> jinja2.Environment:
 
 
 def render(template: str, **context: object) -> str:
-    """A template's text; a template's own error names the template and the line."""
+    """A template's text; a template's own error names the template, or the one that it imports, and the line."""
     try:
         return tidy(environment().get_template(template).render(**context))
     except jinja2.TemplateError as error:
-        line = getattr(error, "lineno", None) or _template_line(error, template)
-        raise IRError(f"template {template}, line {line}: {error}") from error
+        raise IRError(f"template {_place(error, template)}: {error}") from error
 
 
-def _template_line(error: BaseException, template: str) -> str:
-    trace = error.__traceback__
-    line = "unknown"
+def _place(error: jinja2.TemplateError, template: str) -> str:
+    """`name, line n` of the innermost template that the error went through."""
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        return f"{error.name or template}, line {error.lineno}"
+    names = sorted(environment().list_templates(), key=len)  # of two that fit a file, the longer one is its
+    trace, place = error.__traceback__, f"{template}, line unknown"
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename.endswith(template.rsplit("/", 1)[-1]):
-            line = str(trace.tb_lineno)
+        file = trace.tb_frame.f_code.co_filename
+        for name in names:
+            if file.endswith(f"/{name}"):
+                place = f"{name}, line {trace.tb_lineno}"
         trace = trace.tb_next
-    return line
+    return place

@@ -89,9 +89,13 @@ class EmulatorExecutable:
         for place in fresh:
             self._written[place.start : place.end] = 0
         arguments = [self._buffer(p, memory) for p in launch.parameters]
-        result = self._module[launch.name].launch(
-            (launch.blocks, 1, 1), (launch.threads, 1, 1), arguments, check=self.check
-        )
+        kernel = self._module[launch.name]
+        if len(kernel.parameters) != len(arguments):
+            raise RunError(
+                f"{launch.name} has {len(kernel.parameters)} parameters in {self.source.file}, but is launched with "
+                f"{len(arguments)} ({', '.join(p.pointer for p in launch.parameters)}): keep those that were emitted"
+            )
+        result = kernel.launch((launch.blocks, 1, 1), (launch.threads, 1, 1), arguments, check=self.check)
         self.results[launch.name] = result
         self.reports += result.reports
         self.instructions += result.instructions

@@ -12,8 +12,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from convc.errors import ToolchainError
 from convc.build.cache import Cache
+from convc.errors import ToolchainError
 
 KEY = Cache.key("an", "entry")
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from cuda_sources import SAXPY, SGEMM, SHARED, SPILL
 
-from convc.errors import ToolchainError
 from convc.build import nvidia, nvrtc, nvrtc_library
 from convc.build.archs import ARCHS
 from convc.build.cache import Cache
 from convc.build.cubin import Resources, elf_sections, read_resources
 from convc.build.nvrtc import check_arch, compile_cubin, compile_ptx, find_nvrtc
 from convc.build.nvrtc_library import Nvrtc, find_library_file
+from convc.errors import ToolchainError
 
 MISSING = "NVRTC is not installed: run `pip install 'convc[emit]'`"
 TARGETS = ("sm_80", "sm_90a", "sm_100")

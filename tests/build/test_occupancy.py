@@ -11,7 +11,6 @@ from cuda_sources import SAXPY
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from convc.errors import ToolchainError
 from convc.build.archs import ARCHS, check_arch, limits_of
 from convc.build.cache import Cache
 from convc.build.cubin import Resources
@@ -20,6 +19,7 @@ from convc.build.nvrtc import compile_cubin
 from convc.build.nvrtc_library import find_library_file
 from convc.build.occupancy import Limiter, Occupancy, occupancy
 from convc.build.toolchain import find_compiler
+from convc.errors import ToolchainError
 
 
 @pytest.mark.parametrize(

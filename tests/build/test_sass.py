@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from cuda_sources import SAXPY, SGEMM, SPILL
 
-from convc.errors import ToolchainError
 from convc.build import nvidia, sass
 from convc.build.cache import Cache
 from convc.build.nvrtc import compile_cubin
@@ -23,6 +22,7 @@ from convc.build.sass import (
     select,
     widest_loads,
 )
+from convc.errors import ToolchainError
 
 MISSING = "is not installed: run `pip install 'convc[emit]'`"
 ARCHS = ("sm_80", "sm_90a", "sm_100", "sm_120")

@@ -17,10 +17,10 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from convc.errors import ToolchainError
 from convc.build import toolchain
 from convc.build.cache import Cache
 from convc.build.toolchain import Compiler, CpuFeatures, Unit, build_shared, find_compiler, parse_cpuinfo
+from convc.errors import ToolchainError
 
 ADD = Unit("add", "int add(int a, int b) { return a + b; }\n")
 TWICE = Unit("twice", '#include "sum.h"\nint twice(int a) { return add(a, a); }\n')

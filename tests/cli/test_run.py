@@ -133,6 +133,7 @@ def test_a_kernel_that_was_renamed_is_missed(convc, folder):
         (["run", "FOLDER", "--target", "cpu"], "only CUDA runs from a folder, with --target emulator"),
         (["run", "EMPTY"], "is no folder of `convc compile --target cuda`: cannot read"),
         (["run", "MODEL", "--rows", "6"], "rows must be between 1 and the capacity 5, but %x has 6"),
+        (["run", "MODEL", "--target", "cpu", "--counters"], "--counters prints what the emulator counts, not cpu"),
         (["run", "lenet4"], "did you mean 'lenet5'"),
     ],
 )
@@ -144,4 +145,14 @@ def test_bad_input_is_one_line(convc, folder, model, tmp_path, arguments, messag
     result = convc(*(places.get(a, a) for a in arguments))
     assert result.code == 1
     assert message in result.err
+    assert result.err.count("\n") == 1
+
+
+@needs_nvrtc
+def test_a_parameter_more_is_one_line(convc, folder):
+    edit(folder, "const int *__restrict__ rows_ptr", "const int *__restrict__ rows_ptr, int more")
+    result = convc("run", str(folder))
+    assert result.code == 1
+    assert " has 6 parameters in net_step.cu, but is launched with 5 (x_ptr, w_ptr, b_ptr, " in result.err
+    assert result.err.endswith(", rows_ptr): keep those that were emitted\n")
     assert result.err.count("\n") == 1
