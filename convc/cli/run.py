@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from convc.cli.lowering import lower_model
 from convc.cli.options import DEVICE_HELP, SHAPE_HELP, arch_option, shape_of, working
@@ -63,8 +64,8 @@ def run(
       convc run out/lenet5
       convc run out/lenet5 --counters
     """
-    if counters and target != "emulator":
-        raise ConvcError(f"--counters prints what the emulator counts, not {target}: leave one of the two out")
+    _refuse(("counters", "check", "arch"), target != "emulator", f"is for the emulator, not target {target}")
+    _refuse(("mode",), Path(what).is_dir(), f"is for models: {what} is a folder, compiled in a mode of its own")
     with working(f"running {what}"):
         if Path(what).is_dir():
             trace, text = _folder(Path(what), target, shape)
@@ -95,6 +96,14 @@ def run(
         click.echo("clean and right" if target == "emulator" and check else "right")
         return
     raise ConvcError(f"{what}: {len(reports)} findings of the check, {len(wrong)} of {len(compared)} results are wrong")
+
+
+def _refuse(options: Sequence[str], condition: bool, why: str) -> None:
+    """Raises ConvcError for an option that was given where it would be ignored."""
+    given = click.get_current_context().get_parameter_source
+    for name in options if condition else ():
+        if given(name) is ParameterSource.COMMANDLINE:
+            raise ConvcError(f"--{name} {why}; leave one of the two out")
 
 
 def _folder(folder: Path, target: str, shape: tuple[int, ...] | None) -> tuple[Trace, str]:

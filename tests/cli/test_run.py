@@ -133,7 +133,8 @@ def test_a_kernel_that_was_renamed_is_missed(convc, folder):
         (["run", "FOLDER", "--target", "cpu"], "only CUDA runs from a folder, with --target emulator"),
         (["run", "EMPTY"], "is no folder of `convc compile --target cuda`: cannot read"),
         (["run", "MODEL", "--rows", "6"], "rows must be between 1 and the capacity 5, but %x has 6"),
-        (["run", "MODEL", "--target", "cpu", "--counters"], "--counters prints what the emulator counts, not cpu"),
+        (["run", "MODEL", "--target", "cpu", "--counters"], "--counters is for the emulator, not target cpu"),
+        (["run", "FOLDER", "--mode", "train"], "--mode is for models: "),
         (["run", "lenet4"], "did you mean 'lenet5'"),
     ],
 )

@@ -45,8 +45,10 @@ static __device__ __forceinline__ void copy_async(float *to, const float *from, 
         "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"(inside ? 4 : 0) : "memory");
 }
 /* The copies since the last commit are one group; a wait leaves the latest `kept` groups on their way. */
-static __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory");
-        }
+static __device__ __forceinline__ void commit_copies()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
 template <int kept> static __device__ __forceinline__ void wait_for_copies()
 {
     asm volatile("cp.async.wait_group %0;" :: "n"(kept) : "memory");
