@@ -49,12 +49,13 @@ def compile_(
       convc compile lenet5 --mode train --emit out/lenet5
       convc compile lenet5 --mode train --target cuda --arch sm_90a --emit out/lenet5-cuda
     """
+    check_arch(arch)
     with working(f"compiling {model}"):
         lowered = lower_model(model, shape, mode, target, level)
         report = lowered.report
         facts: dict[str, Any] = {"convc": __version__, "model": model, "mode": mode, "target": target}
         facts |= {"input_shape": lowered.input_shape}
-        binaries, remark = _binaries(report.source, check_arch(arch), build, facts)
+        binaries, remark = _binaries(report.source, arch, build, facts)
         files = emission(report.trace, report.source, report.summary, facts, binaries)
         write_emission(emit, files)
     click.echo(f"wrote {emit}: {len(files)} files")

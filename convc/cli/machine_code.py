@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import click
 
-from convc.build.archs import check_arch
 from convc.build.cuda import build_cubin, build_ptx
 from convc.build.sass import disassemble, listing
 from convc.cli.options import working
@@ -19,7 +18,6 @@ _ENTRY = re.compile(r"^(?:\t*\.visible )?\.entry (\w+)\(", re.MULTILINE)
 
 def print_machine_code(source: CudaSource, kernels: Sequence[Kernel], arch: str, sass: bool) -> None:
     """Prints the launches that hold the kernels: kernels that share one come together."""
-    check_arch(arch)
     names = {launch.name for launch in source.launches if any(k in kernels for k in launch.kernels)}
     with working(f"compiling for {arch}"):
         if sass:

@@ -27,16 +27,20 @@ def render(template: str, **context: object) -> str:
     """A template's text; a template's own error names the template, or the one that it imports, and the line."""
     try:
         return tidy(environment().get_template(template).render(**context))
-    except jinja2.TemplateError as error:
-        raise IRError(f"template {_place(error, template)}: {error}") from error
+    except (jinja2.TemplateError, TypeError) as error:
+        place = _place(error)
+        if place is None and isinstance(error, TypeError):
+            raise  # no template's doing
+        words = f"'{error.name}' not found" if isinstance(error, jinja2.TemplateNotFound) else str(error)
+        raise IRError(f"template {place or template}: {words}") from error
 
 
-def _place(error: jinja2.TemplateError, template: str) -> str:
-    """`name, line n` of the innermost template that the error went through."""
+def _place(error: Exception) -> str | None:
+    """`name, line n` of the innermost template that the error went through; None where there was none."""
     if isinstance(error, jinja2.TemplateSyntaxError):
-        return f"{error.name or template}, line {error.lineno}"
+        return f"{error.name}, line {error.lineno}"
     names = sorted(environment().list_templates(), key=len)  # of two that fit a file, the longer one is its
-    trace, place = error.__traceback__, f"{template}, line unknown"
+    trace, place = error.__traceback__, None
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
         for name in names:

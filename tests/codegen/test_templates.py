@@ -33,6 +33,8 @@ def templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "template cuda/inner.cu.j2, line 2: 'missing' is undefined",
         ),
         ('a;\n{% include "cuda/inner.cu.j2" %}\n', "\n{{ 1 + }}\n", "template cuda/inner.cu.j2, line 2: "),
+        ("a;\n{{ 1 + none }}\n", "", "template cuda/outer.cu.j2, line 2: unsupported operand type"),
+        ("a;\n{{ 1|twice }}\n", "", "template cuda/outer.cu.j2, line 2: No filter named 'twice'."),
         ('a;\n{% include "cuda/absent.j2" %}\n', "", "template cuda/outer.cu.j2, line 2: 'cuda/absent.j2' not found"),
     ],
 )
@@ -54,3 +56,17 @@ def test_convcs_own_templates_are_named_so() -> None:
 def test_an_error_in_a_macro_of_convcs_own() -> None:
     with pytest.raises(IRError, match=r"^template (card|cuda/\w+\.cu)\.j2, line \d+: 'kernel' is undefined$"):
         env.render("cuda/kernel.cu.j2")
+
+
+def test_a_template_that_is_not_there_has_no_line() -> None:
+    with pytest.raises(IRError, match=r"^template cuda/absent\.j2: 'cuda/absent\.j2' not found"):
+        env.render("cuda/absent.j2")
+
+
+def test_a_type_error_outside_of_templates_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(text: str) -> str:
+        raise TypeError(text[:0])
+
+    monkeypatch.setattr(env, "tidy", broken)
+    with pytest.raises(TypeError):
+        env.render("c/unit.c.j2", body="")

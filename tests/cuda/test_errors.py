@@ -70,6 +70,13 @@ def test_an_unknown_architecture(call: Call, model: str, tmp_path: Path, command
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("options", [("--target", "cpu"), ("--target", "cuda"), ("--kernel", "conv1"), ("--ir",)])
+def test_an_unknown_architecture_whatever_is_shown(call: Call, model: str, options: tuple[str, ...]) -> None:
+    code, out, err = call("inspect", model, "--arch", "sm90a", *options)
+    assert (code, out) == (1, "")
+    assert err.startswith("convc: error: unknown GPU architecture 'sm90a'; did you mean 'sm_90a'?")
+
+
 @pytest.mark.parametrize("option", ["--ptx", "--sass"])
 def test_machine_code_of_c(call: Call, model: str, option: str) -> None:
     code, _, err = call("inspect", model, option)
@@ -100,6 +107,13 @@ def test_without_a_compiler_there_is_no_machine_code(
     code, _, err = call(arguments[0], model, *arguments[1:])
     assert code == 1
     assert err == "convc: error: NVRTC is not installed: run `pip install 'convc[emit]'`\n"
+
+
+def test_source_and_table_need_no_compiler(call: Call, model: str, bare: None) -> None:
+    for options in (), ("--kernel", "conv1"), ("--ir",):
+        code, out, err = call("inspect", model, "--target", "cuda", *options)
+        assert (code, err) == (0, "")
+        assert "conv1" in out
 
 
 def test_without_a_compiler_nothing_is_emulated(bare: None) -> None:
@@ -136,6 +150,21 @@ def test_a_tensor_that_32_bits_cannot_count() -> None:
     graph = run(parse_graph(text), pipeline(train=False), CUDA).stages[-1][1]
     with pytest.raises(IRError, match=r"in 32 bits, but %x: .* has 2415919104, not fewer than 2147483648"):
         emit_cuda(graph)
+
+
+@pytest.mark.parametrize("rows", [2**28 - 1, 2**28])
+def test_the_first_tensor_that_32_bits_cannot_count(rows: int) -> None:
+    text = f"graph @g(%x: f32[{rows},8]) {{ %0: f32[{rows},8] = relu(%x) return %0 }}"
+    graph = run(parse_graph(text), pipeline(train=False), CUDA).stages[-1][1]
+    if rows < 2**28:
+        assert emit_cuda(graph).launches
+        return
+    with pytest.raises(IRError) as refused:
+        emit_cuda(graph)
+    assert str(refused.value) == (
+        f"target cuda counts elements in 32 bits, but %x: f32[{rows},8] has 2147483648, not fewer than 2147483648; "
+        "take a smaller batch"
+    )
 
 
 def test_a_graph_that_was_scheduled_for_vectors() -> None:
