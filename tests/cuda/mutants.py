@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from convc.errors import ConvcError
-from convc.ir.core import Graph
+from convc.ir.core import Array, Graph
 from convc.ir.interp import interpret
 from convc.runtime.emulator import EmulatorExecutable
 from convc.runtime.program import Program
@@ -76,26 +76,35 @@ def mutants(text: str, kinds: dict[str, tuple[str, str]]) -> Iterator[Mutant]:
 class Subject:
     """A right program, which broken copies of its text are told from."""
 
-    def __init__(self, program: Program, graph: Graph, rows: int) -> None:
+    def __init__(self, program: Program, graph: Graph, rows: int, more: Sequence[Mapping[str, Array]] = ()) -> None:
         self.program, self.rows = program, rows
         self.text = program.executable.source.text
-        self.inputs = random_inputs(graph, rows)
+        self.inputs = [random_inputs(graph, rows), *more]
         kernels = program.trace.after("schedule")
-        self.exact, self.bound = interpret(kernels, self.inputs), error_bound(kernels, self.inputs)
+        self.exact = [(interpret(kernels, inputs), error_bound(kernels, inputs)) for inputs in self.inputs]
         self.names = [v.name for v in kernels.outputs]
 
     def verdict(self, text: str) -> str:
-        """`check`, `oracle` or `refused`: what noticed; empty where nothing did."""
+        """`check`, `oracle` or `refused`: what noticed; empty where nothing did on any of the inputs."""
         try:
             executable = EmulatorExecutable(self.program.graph, text=text, collect=True)
-            found = call(Program(self.program.trace, executable, ParameterStore()), self.inputs, self.rows)
+        except ConvcError:
+            return "refused"
+        program = Program(self.program.trace, executable, ParameterStore())
+        verdicts = (self._verdict(program, executable, case) for case in range(len(self.inputs)))
+        return next((verdict for verdict in verdicts if verdict), "")
+
+    def _verdict(self, program: Program, executable: EmulatorExecutable, case: int) -> str:
+        exact, bound = self.exact[case]
+        try:
+            found = call(program, self.inputs[case], self.rows)
         except ConvcError:
             return "refused"
         except AssertionError:  # written behind the last row
             return "oracle"
         if executable.reports:
             return "check"
-        wrong = any(misfit(n, a, self.exact[n], self.bound[n]) for n, a in zip(self.names, found))
+        wrong = any(misfit(n, a, exact[n], bound[n]) for n, a in zip(self.names, found))
         return "oracle" if wrong else ""
 
 
