@@ -40,9 +40,10 @@ format: $(STAMP) ## rewrite the code in the house format
 golden: $(STAMP) ## write the golden files anew; then review the diff
 	$(BIN)/python -m pytest tests/codegen --update-golden
 
-bench: $(STAMP) ## LeNet-5's train step beside PyTorch (needs the extra `witness`)
+bench: $(STAMP) ## LeNet-5's train step beside PyTorch (needs the extra `witness`), and what compiling it takes
 	$(BIN)/python -m pip install --quiet --editable ".[witness]"
 	$(BIN)/python benchmarks/lenet_step.py
+	$(BIN)/python benchmarks/cold_compile.py
 
 gpu-test: ## the tests that need a GPU, then compute-sanitizer (GPU_PYTHON=python3 chooses the interpreter)
 	CONVC_GPU_TESTS=1 $(GPU_PYTHON) -m pytest tests/gpu

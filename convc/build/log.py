@@ -25,20 +25,30 @@ class WatchedCache(Cache):
 
     def describe(self) -> str:
         """What of the build came from the cache."""
+        if ("library.so", True) in self.asked:
+            return "library from the cache"
         units = [hit for name, hit in self.asked if name.endswith(".o")]
-        return f"{sum(units)} of {len(units)} units from the cache" if units else "library from the cache"
+        return f"{sum(units)} of {len(units)} units from the cache"
 
 
 def build_logged(name: str, source: CSource, cache: Cache | None = None) -> Path:
     """The shared library of a program's source; `name` is the graph's. Raises ToolchainError as `build_shared`."""
-    units = [Unit(unit, text) for unit, text in source.compile_units()]
+    units = (Unit(unit, text) for unit, text in source.compile_units())
     headers = {"convc.h": source.header}
     if level() < LINES:
         return build_shared(units, cache=cache, headers=headers)
-    for file, text in (*headers.items(), *((f"{u.name}.c", u.source) for u in units)):
-        say(SOURCE, f"/* ---- {file} ---- */\n{text}")
     watched, started = WatchedCache(cache.root if cache else None), perf_counter()
-    library = build_shared(units, cache=watched, headers=headers)
+    _say("convc.h", source.header)
+    library = build_shared(map(_said, units), cache=watched, headers=headers)
     seconds = perf_counter() - started
     say(LINES, f"convc: {name}: {len(source.kernels)} kernels, {watched.describe()}, in {1e3 * seconds:.0f} ms")
     return library
+
+
+def _said(unit: Unit) -> Unit:
+    _say(f"{unit.name}.c", unit.source)
+    return unit
+
+
+def _say(file: str, text: str) -> None:
+    say(SOURCE, f"/* ---- {file} ---- */\n{text}")

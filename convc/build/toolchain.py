@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +164,7 @@ def _probe(argv: tuple[str, ...]) -> Compiler | None:
 
 
 def build_shared(
-    units: Sequence[Unit],
+    units: Iterable[Unit],
     *,
     compiler: Compiler | None = None,
     cache: Cache | None = None,
@@ -172,34 +172,42 @@ def build_shared(
 ) -> Path:
     """Compiles the units side by side, links them, and returns the path of the shared library in the cache.
 
-    `headers` maps file names to texts that the units may `#include "..."`. What the cache holds is not built
-    again. Raises ToolchainError, of one line, where there is no compiler, where it refuses a unit, and where
-    the cache cannot be written.
+    The first units are compiled while the later ones are still being made. `headers` maps file names to texts
+    that the units may `#include "..."`. What the cache holds is not built again. Raises ToolchainError, of one
+    line, where there is no compiler, where it refuses a unit, and where the cache cannot be written.
     """
     headers = headers or {}
-    _check_names(units, headers)
+    _check_headers(headers)
     build = _Build(compiler or find_compiler(), cache or Cache(), headers)
-    keys = [build.key(unit.name, unit.source, *COMPILE_FLAGS) for unit in units]
-    library_key = build.key(*keys, *LINK_FLAGS)
-    if library := build.cache.get(library_key, "library.so"):
-        return library
+    keys: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         try:
-            objects = list(workers.map(build.compile, units, keys))
+            started = []
+            for unit in _checked(units):
+                keys.append(build.key(unit.name, unit.source, *COMPILE_FLAGS))
+                started.append(workers.submit(build.compile, unit, keys[-1]))
+            objects = [future.result() for future in started]
         finally:
             workers.shutdown(cancel_futures=True)  # one refused unit ends the build
-    return build.link(objects, library_key)
+    library_key = build.key(*keys, *LINK_FLAGS)
+    return build.cache.get(library_key, "library.so") or build.link(objects, library_key)
 
 
-def _check_names(units: Sequence[Unit], headers: Mapping[str, str]) -> None:
-    names = [unit.name for unit in units]
-    if not names:
+def _checked(units: Iterable[Unit]) -> Iterator[Unit]:
+    """The units, of which there must be one at least, with names that serve as file names."""
+    seen: set[str] = set()
+    for unit in units:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", unit.name):
+            raise ToolchainError(f"a unit's name must be a C identifier of at most 200 letters, got {unit.name!r}")
+        if unit.name in seen:
+            raise ToolchainError(f"the units of a build need different names, got {unit.name!r} twice")
+        seen.add(unit.name)
+        yield unit
+    if not seen:
         raise ToolchainError("a build needs at least 1 unit, got 0")
-    for name in names:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", name):
-            raise ToolchainError(f"a unit's name must be a C identifier of at most 200 letters, got {name!r}")
-        if names.count(name) > 1:
-            raise ToolchainError(f"the units of a build need different names, got {name!r} {names.count(name)} times")
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
     for name in headers:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}\.h", name):
             raise ToolchainError(f"a header's name must be a C identifier and .h, got {name!r}")

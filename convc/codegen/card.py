@@ -14,7 +14,7 @@ from convc.ir.kernels import Gemm, GemmSchedule, Loops, LoopSchedule, TeamSchedu
 from convc.ir.scalar import loads
 from convc.ir.text import print_node
 from convc.ir.types import TensorType
-from convc.passes.lanes import lane_stride
+from convc.passes.lanes import Access
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _gathered(view: GemmView, s: GemmSchedule, inputs: Sequence[TensorType]) -> 
     axis = next((a for a in view.axes if a.name == s.lanes), None)
     if axis is None:
         return ["no axis fills the lanes of a vector"]
-    strides = {e.operand: lane_stride(e.coords, inputs[e.operand], axis, s.width) for e in loads(view.a, view.b)}
+    strides = {e.operand: Access(e.coords, inputs[e.operand]).lane_stride(axis, s.width) for e in loads(view.a, view.b)}
     return [
         f"operand {operand} is gathered lane by lane, {stride or 'uneven'} elements apart"
         for operand, stride in strides.items()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import inf
 
 from convc.codegen.card import card_for
 from convc.codegen.env import render
@@ -27,6 +26,10 @@ class CKernel(Kernel):
     phases: tuple[GemmPlan, ...] = ()
     plan: NestPlan | None = None
     waits: bool = False
+
+    @property
+    def template(self) -> str:
+        return "c/gemm.c.j2" if self.phases else "c/loops.c.j2"
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -60,15 +63,19 @@ class CSource(Source):
             self.header,
         )
 
-    def compile_units(self) -> list[tuple[str, str]]:
-        """The same text in fewer units: loop nests are small, and most of a small unit's time is the compiler's
-        start. A GEMM keeps its own unit, so that programs share it in the cache."""
-        nests = [k.source for k in self.kernels if not k.phases]
-        groups = [nests[i : i + NESTS_A_UNIT] for i in range(0, len(nests), NESTS_A_UNIT)]
-        units = [(f"loops_{i}", render("c/unit.c.j2", body="\n".join(g))) for i, g in enumerate(groups)]
-        units += [(k.name, k.unit) for k in self.kernels if k.phases]
-        units.sort(key=lambda unit: -len(unit[1]))  # the longest first, so that no core waits for one at the end
-        return [*units, (self.entry, render("c/unit.c.j2", body=self.step))]
+    def compile_units(self) -> Iterator[tuple[str, str]]:
+        """The same text in fewer units, written while the compiler is busy with those before.
+
+        Loop nests share units: they are small, and most of a small unit's time is the compiler's start. A GEMM
+        keeps its own unit, so that programs share it in the cache. The longest come first, so that no core
+        waits for one at the end.
+        """
+        nests = [k for k in self.kernels if not k.phases]
+        for i in range(0, len(nests), NESTS_A_UNIT):
+            body = "\n".join(k.source for k in nests[i : i + NESTS_A_UNIT])
+            yield f"loops_{i // NESTS_A_UNIT}", render("c/unit.c.j2", body=body)
+        yield from sorted(((k.name, k.unit) for k in self.kernels if k.phases), key=lambda unit: -len(unit[1]))
+        yield self.entry, render("c/unit.c.j2", body=self.step)
 
 
 def emit_c(graph: Graph) -> CSource:
@@ -77,11 +84,7 @@ def emit_c(graph: Graph) -> CSource:
     places = storage(graph)
     names = unique(kernel_name(n) for n in graph.nodes)
     kernels = tuple(_kernel(n, name, places) for n, name in zip(graph.nodes, names))
-    shared = {"infinity": inf}
-    kernels = tuple(
-        replace(k, waits=wait, source=render("c/gemm.c.j2" if k.phases else "c/loops.c.j2", kernel=k, **shared))
-        for k, wait in zip(kernels, barriers(graph, places))
-    )
+    kernels = tuple(replace(k, waits=wait) for k, wait in zip(kernels, barriers(graph, places)))
     widths = sorted({w for k in kernels for w in k.widths} - {1})
     halves = {w: [w >> i for i in range(1, w.bit_length())] for w in widths}
     rotations = {w: {h: ", ".join(str((i + h) % w) for i in range(w)) for h in halves[w]} for w in widths}
@@ -91,7 +94,7 @@ def emit_c(graph: Graph) -> CSource:
         header=render("c/convc.h.j2", widths=widths, halves=halves, rotations=rotations),
         kernels=kernels,
         step=render("c/step.c.j2", name=comment(graph.name), entry=entry, kernels=kernels, declared=kernels,
-                    arena_bytes=graph.arena_bytes, **shared),
+                    arena_bytes=graph.arena_bytes),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from math import inf
 
 import jinja2
 
@@ -12,7 +13,7 @@ from convc.errors import IRError
 
 @cache
 def environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("convc", "templates"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -20,7 +21,10 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,
         extensions=["jinja2.ext.do"],
+        optimized=False,  # folding constants takes longer than it saves
     )
+    made.globals["infinity"] = inf
+    return made
 
 
 def render(template: str, **context: object) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from convc.codegen.card import Card
+from convc.codegen.env import render
 from convc.codegen.names import comment, identifier, unique
 from convc.codegen.storage import Place
 from convc.codegen.terms import Placed
@@ -32,13 +34,22 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel of a program. `source` is its text in the target's language, its card on top."""
+    """One kernel of a program."""
 
     name: str
     node: Node
     parameters: tuple[Parameter, ...]
     card: Card
-    source: str = ""
+
+    @property
+    def template(self) -> str:
+        """The template that writes it."""
+        raise AssertionError("each target's kernels have templates of their own")
+
+    @cached_property
+    def source(self) -> str:
+        """Its text in the target's language, its card on top; written when it is first asked for."""
+        return render(self.template, kernel=self)
 
     @property
     def node_text(self) -> str:

@@ -81,12 +81,16 @@ class Index:
 
     def __add__(self, other: IndexLike) -> Index:
         o = Index.of(other)
+        if not o.terms or not self.terms:
+            return Index(self.terms or o.terms, self.const + o.const)
         return Index._sum((*self.terms, *o.terms), self.const + o.const)
 
     __radd__ = __add__
 
     def __mul__(self, factor: int) -> Index:
         factor = int(factor)
+        if factor > 0:  # the terms keep their order
+            return Index(tuple((a, c * factor) for a, c in self.terms), self.const * factor)
         return Index._sum([(a, c * factor) for a, c in self.terms], self.const * factor)
 
     __rmul__ = __mul__

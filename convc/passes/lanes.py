@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from convc.ir.index import Axis, Index
 from convc.ir.types import TensorType
@@ -18,12 +19,6 @@ def split_lanes(axis: Axis, width: int) -> tuple[Index, Axis]:
     return Index.of(block) * width + lane, lane
 
 
-def lane_stride(coords: Sequence[Index], t: TensorType, axis: Axis, width: int) -> int | None:
-    """Elements between two lanes of an access: 0 uniform, 1 consecutive; None where it is not constant."""
-    value, lane = split_lanes(axis, width)
-    return t.offset(coords).substitute({axis: value}).coefficient(lane)
-
-
 @dataclass(frozen=True)
 class Access:
     """Coordinates into a tensor and how often, relative to the others, they are used."""
@@ -31,6 +26,16 @@ class Access:
     coords: tuple[Index, ...]
     type: TensorType
     weight: float = 1.0
+
+    @cached_property
+    def offset(self) -> Index:
+        """The element that it touches."""
+        return self.type.offset(self.coords)
+
+    def lane_stride(self, axis: Axis, width: int) -> int | None:
+        """Elements between two lanes along `axis`: 0 uniform, 1 consecutive; None where it is not constant."""
+        value, lane = split_lanes(axis, width)
+        return self.offset.substitute({axis: value}).coefficient(lane)
 
 
 UNIFORM, CONSECUTIVE, GUARD = 0.5, 1.0, 1.0
@@ -41,7 +46,7 @@ def cost(axis: Axis, width: int, accesses: Sequence[Access]) -> float:
     """Cost of one point's accesses with `axis` in the lanes, per useful lane."""
     total = 0.0
     for a in accesses:
-        stride = lane_stride(a.coords, a.type, axis, width)
+        stride = a.lane_stride(axis, width)
         each = UNIFORM if stride == 0 else CONSECUTIVE if stride == 1 else float(width)
         if any(axis in c.axes() and not c.within(0, int(e)) for c, e in zip(a.coords, a.type.shape)):
             each += GUARD

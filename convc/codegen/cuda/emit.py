@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf
 
 from convc.codegen.card import card_for
 from convc.codegen.cuda.gemm import GemmPlan, plan_gemm
@@ -45,6 +44,10 @@ class CudaKernel(Kernel):
     threads: int = 0
     alone: bool = True
     waits: bool = True
+
+    @property
+    def template(self) -> str:
+        return "cuda/kernel.cu.j2"
 
     @property
     def blocks(self) -> int:
@@ -140,7 +143,7 @@ def emit_cuda(graph: Graph, target: Target = CUDA) -> CudaSource:
     launches = []
     for group in groups:
         alone = len(group) == 1
-        done = tuple(_rendered(replace(k, alone=alone)) for k in group)
+        done = tuple(replace(k, alone=alone) for k in group)
         launches.append(_launch(done[0].name if alone else titles.pop(0), done))
     kernels = tuple(k for launch in launches for k in launch.kernels)
     body = "\n".join(launch.source for launch in launches)
@@ -261,10 +264,6 @@ def _title(graph: Graph, group: Sequence[CudaKernel]) -> str:
     return f"{group[0].name}_and_{len(group) - 1}_more"
 
 
-def _rendered(kernel: CudaKernel) -> CudaKernel:
-    return replace(kernel, source=render("cuda/kernel.cu.j2", kernel=kernel, infinity=inf))
-
-
 def _launch(name: str, kernels: tuple[CudaKernel, ...]) -> Launch:
     first = kernels[0]
     if len(kernels) == 1 and len(first.bodies) == 1:
@@ -279,7 +278,7 @@ def _launch(name: str, kernels: tuple[CudaKernel, ...]) -> Launch:
             calls.append(Call(body, at, at + body.plan.blocks, names))
             at += body.plan.blocks
     launch = Launch(name, kernels, parameters, tuple(calls))
-    dispatch = render("cuda/dispatch.cu.j2", launch=launch, infinity=inf)
+    dispatch = render("cuda/dispatch.cu.j2", launch=launch)
     return replace(launch, source="\n".join([*(k.source for k in kernels), dispatch]))
 
 

@@ -1,12 +1,16 @@
 /* convc: vector types and functions that the kernels of this program use. */
 #ifndef CONVC_H
 #define CONVC_H
-#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
-#if defined(CONVC_MASKED_LOADS) && defined(__AVX512F__) && defined(__AVX512VL__)
-#include <immintrin.h> /* slow to compile: only units that ask for it get it */
+#ifndef __has_builtin
+#define __has_builtin(name) 0
 #endif
+
+/* What is used of <math.h>, which would take longer to compile than a small kernel. */
+float expf(float), expm1f(float), logf(float), tanhf(float), sqrtf(float), fabsf(float);
+#define INFINITY __builtin_inff()
+#define NAN __builtin_nanf("")
 
 #define UNROLL _Pragma("GCC unroll 64")
 #define INLINE static inline __attribute__((always_inline, unused))
@@ -79,10 +83,11 @@ INLINE f32x16 f32x16_select(i32x16 mask, f32x16 a, f32x16 b)
 INLINE f32x16 f32x16_load_lanes(const float *p, long first, long last, float fill)
 {
     f32x16 x = f32x16_splat(fill);
-#if defined(CONVC_MASKED_LOADS) && defined(__AVX512F__) && defined(__AVX512VL__)
+#if defined(__AVX512F__) && defined(__AVX512VL__) && __has_builtin(__builtin_ia32_loadups512_mask)
+    /* One masked load, by the name that <immintrin.h>, slow to compile, has for it. */
     const unsigned below = last <= 0 ? 0u : last >= 16 ? 0xffffu : (1u << last) - 1;
     const unsigned mask = first <= 0 ? below : first >= 16 ? 0u : below & ~((1u << first) - 1);
-    return (f32x16)_mm512_mask_loadu_ps((__m512)x, (__mmask16)mask, p);
+    return __builtin_ia32_loadups512_mask((const void *)p, x, mask);
 #endif
     for (long i = first < 0 ? 0 : first; i < last && i < 16; ++i) x[i] = p[i];
     return x;
