@@ -34,9 +34,6 @@ class Limits:
         return self.shared_bytes - self.reserved_bytes
 
 
-STATIC_SHARED_BYTES = 48 * KIB
-"""The most that a kernel may declare with a size; more has to be dynamic, and asked for at the launch."""
-
 # CUDA C++ Programming Guide, "Compute Capabilities", table "Technical Specifications per Compute Capability"
 # (warps and blocks per SM; shared memory per SM), and the Best Practices and tuning guides of the architectures
 # for the 1 KiB that the system keeps of each block's.

@@ -7,9 +7,9 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from convc.build.archs import STATIC_SHARED_BYTES
 from convc.build.nvidia import INSTALL
 from convc.errors import ToolchainError
+from convc.passes.target import STATIC_SHARED_BYTES
 
 CONSTANT_BANK = ".nv.constant0."
 """Of every kernel and of no other function: the ELF section of launch parameters and arguments."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from convc.build import nvcc, nvrtc
 from convc.build.cache import Cache
@@ -11,6 +14,8 @@ from convc.build.cubin import Cubin
 from convc.build.nvrtc_library import find_library_file
 from convc.build.occupancy import occupancy
 from convc.codegen.cuda.emit import CudaSource
+
+Built = TypeVar("Built")
 
 
 def find_cuda_compiler() -> str | None:
@@ -34,12 +39,25 @@ def build_ptx(text: str, name: str, arch: str, cache: Cache | None = None) -> st
     return nvrtc.compile_ptx(text, name, arch, cache=cache)
 
 
-def resources(source: CudaSource, cubin: Cubin, arch: str) -> dict[str, Any]:
+def units_of(source: CudaSource, text: str | None = None) -> list[str]:
+    """What to compile of a program, as many texts as there are cores at most; `text`, if it was edited, as it is."""
+    return source.compile_units(os.cpu_count() or 1) if text is None else [text]
+
+
+def side_by_side(build: Callable[[str], Built], texts: Sequence[str]) -> list[Built]:
+    """`build` of every text, on all cores: the compilers need no interpreter lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        return list(workers.map(build, texts))
+
+
+def resources(source: CudaSource, cubins: Sequence[Cubin], arch: str) -> dict[str, Any]:
     """For each launch: registers, spills, shared memory, occupancy and what limits it; ready for JSON."""
+    kernels = {name: found for cubin in cubins for name, found in cubin.kernels.items()}
     return {
         launch.name: {
-            **asdict(cubin.kernels[launch.name]),
-            "occupancy": asdict(occupancy(cubin.kernels[launch.name], launch.threads, 0, arch)),
+            **asdict(kernels[launch.name]),
+            "dynamic_shared_bytes": launch.dynamic_bytes,
+            "occupancy": asdict(occupancy(kernels[launch.name], launch.threads, launch.dynamic_bytes, arch)),
         }
         for launch in source.launches
     }

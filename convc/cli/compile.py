@@ -78,7 +78,7 @@ def _binaries(source: Source, arch: str, build: bool, facts: dict[str, Any]) -> 
     if compiler is None:
         return {}, f"no binary for {arch}: there is neither NVRTC nor nvcc; run `{INSTALL}`"
     cubin = build_cubin(source.text, source.entry, arch)
-    facts |= {"compiler": compiler, "resources": resources(source, cubin, arch)}
+    facts |= {"compiler": compiler, "resources": resources(source, [cubin], arch)}
     return {f"bin/{source.entry}.{arch}.cubin": cubin.data}, _resources_line(facts["resources"], arch)
 
 

@@ -54,7 +54,9 @@ class KernelSummary:
 
 @dataclass(frozen=True)
 class LaunchSummary:
-    """One launch of a CUDA program: blocks of threads, static shared memory in bytes, and its pointers in order.
+    """One launch of a CUDA program: blocks of threads, a block's shared memory in bytes, and its pointers in order.
+
+    `dynamic_shared_bytes`: what of the shared memory the launch has to ask for.
 
     Each pointer's place is a buffer's number among inputs, outputs, stores (parameters, state, constants) or
     scalars, or bytes of the arena, or the batch rows.
@@ -65,6 +67,7 @@ class LaunchSummary:
     blocks: int
     threads: int
     shared_bytes: int
+    dynamic_shared_bytes: int
     parameters: tuple[Parameter, ...]
 
 
@@ -129,7 +132,8 @@ def summarise(graph: Graph, source: Source) -> ProgramSummary:
 
 def _launch(launch: Launch) -> LaunchSummary:
     names = tuple(k.name for k in launch.kernels)
-    return LaunchSummary(launch.name, names, launch.blocks, launch.threads, launch.shared_bytes, launch.parameters)
+    shared = (launch.shared_bytes, launch.dynamic_bytes)
+    return LaunchSummary(launch.name, names, launch.blocks, launch.threads, *shared, launch.parameters)
 
 
 def _kernel(kernel: Kernel) -> KernelSummary:

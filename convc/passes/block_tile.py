@@ -19,9 +19,10 @@ from convc.ir.index import Axis, Index
 from convc.ir.kernels import BlockTile, Gemm
 from convc.ir.scalar import Load, Scalar
 from convc.ir.types import Rows, TensorType
-from convc.passes.target import Target
+from convc.passes.target import BLOCK_SHARED_BYTES, Target
 
 TILES = (
+    BlockTile(128, 128, 16, 8, 8, 4),
     BlockTile(128, 128, 8, 8, 8, 4),
     BlockTile(128, 64, 8, 8, 4, 4),
     BlockTile(64, 128, 8, 4, 8, 4),
@@ -207,7 +208,7 @@ def _resident(t: BlockTile) -> int:
     """Blocks on a multiprocessor at once, as threads, registers and shared memory allow."""
     registers = REGISTERS + t.thread_m * t.thread_n + t.thread_m + t.thread_n
     shared = 4 * t.stages * t.block_k * (t.block_m + t.block_n + 8) + 1024
-    return min(2048 // t.threads, 65536 // (registers * t.threads), 232448 // shared)
+    return min(2048 // t.threads, 65536 // (registers * t.threads), (BLOCK_SHARED_BYTES + 1024) // shared)
 
 
 def oriented(view: GemmView, outputs: Sequence[TensorType]) -> GemmView:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+STATIC_SHARED_BYTES = 48 * 1024
+"""The most shared memory that a CUDA kernel may declare with a size; more is dynamic, and asked for at the launch."""
+BLOCK_SHARED_BYTES = 227 * 1024
+"""The most that a block may have on an H100, its dynamic shared memory included."""
+
 
 @dataclass(frozen=True)
 class Target:

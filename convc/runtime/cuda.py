@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convc.build.cache import Cache
-from convc.build.cuda import resources
+from convc.build.cuda import resources, units_of
 from convc.codegen.cuda.emit import CudaSource, Launch, emit_cuda
 from convc.errors import RunError
 from convc.ir.core import Graph
@@ -40,7 +40,9 @@ class Prepared:
 
     def enqueue(self, stream: Any) -> None:
         x = self.launch
-        self.function.prepared_async_call((x.blocks, 1), (x.threads, 1, 1), stream, *self.addresses)
+        self.function.prepared_async_call(
+            (x.blocks, 1), (x.threads, 1, 1), stream, *self.addresses, shared_size=x.dynamic_bytes
+        )
 
     @property
     def text(self) -> str:
@@ -76,10 +78,12 @@ class CudaExecutable:
         self.source: CudaSource = emit_cuda(graph)
         self.device = open_device(device)
         self.build = Build(self.device.arch, choose_compiler(compiler), cache or Cache())
-        self.image = self.build.image(text or self.source.text, self.source.entry)
+        self.images = self.build.images(units_of(self.source, text), self.source.entry)
         self._store = ParameterStore()
         self._home: DeviceStore | None = None
-        self._module = self.device.load(self.image.data, f"the program {self.source.entry}")
+        what = f"the program {self.source.entry}"
+        loaded = [(image, self.device.load(image.data, what)) for image in self.images]
+        self._modules = {name: module for image, module in loaded for name in image.kernels}
         self._workspace = Workspace(graph, self.device)
         self._feeds = Feeds(self._workspace, self.build, STRETCH)
         self._launches: list[Prepared] = []
@@ -88,7 +92,7 @@ class CudaExecutable:
     @property
     def resources(self) -> dict[str, Any]:
         """For each launch: registers, spills, shared memory, occupancy and what limits it."""
-        return resources(self.source, self.image, self.build.arch)
+        return resources(self.source, self.images, self.build.arch)
 
     def bind(self, store: ParameterStore) -> None:
         """The store of parameters, state and constants: they get a place on the device, shared by its programs."""
@@ -103,7 +107,11 @@ class CudaExecutable:
 
     def _prepare(self, launch: Launch, stores: Sequence[int]) -> Prepared:
         with placed(f"finding kernel {launch.name} of {self.graph.name}"):
-            function = self._module.get_function(launch.name)
+            function = self._modules[launch.name].get_function(launch.name)
+        if launch.dynamic_bytes:
+            most = driver().function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
+            with placed(f"giving {launch.name} {launch.dynamic_bytes} bytes of shared memory a block"):
+                function.set_attribute(most, launch.dynamic_bytes)
         function.prepare("P" * len(launch.parameters))
         places = [p.place for p in launch.parameters]
         addresses = [stores[p.number] + p.start if p.kind == "store" else self._workspace.address(p) for p in places]

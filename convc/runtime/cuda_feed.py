@@ -113,7 +113,7 @@ class ResidentFeed:
             for dtype, v in zip(held, workspace.inputs, strict=True)
         ]
         self._slices = slices(inputs)
-        image = build.image(gather_source(inputs, workspace.cells), NAME)
+        (image,) = build.images([gather_source(inputs, workspace.cells)], NAME)
         self._module = self._device.load(image.data, "the kernel that gathers batches")
         with self._device.active():
             self._gather = self._module.get_function(NAME)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from time import perf_counter
@@ -13,6 +14,7 @@ from convc.build import nvcc, nvrtc
 from convc.build.archs import check_arch
 from convc.build.cache import Cache
 from convc.build.cubin import Cubin, check_shared, read_resources
+from convc.build.cuda import side_by_side
 from convc.build.nvidia import INSTALL
 from convc.build.nvrtc_library import find_library_file
 from convc.debug import LINES, SOURCE, say
@@ -30,15 +32,20 @@ class Build:
     compiler: str
     cache: Cache
 
-    def image(self, text: str, name: str) -> Cubin:
-        """The binary of a CUDA C++ text; `name` is that of its file. Raises ToolchainError where it is refused."""
-        say(SOURCE, f"/* ---- {name}.cu ---- */\n{text}")
+    def images(self, texts: Sequence[str], name: str) -> list[Cubin]:
+        """The binaries of CUDA C++ texts, compiled side by side; `name` is that of their file, of which each is a part.
+
+        Raises ToolchainError where one is refused.
+        """
+        for text in texts:
+            say(SOURCE, f"/* ---- {name}.cu ---- */\n{text}")
         began = perf_counter()
         make = nvrtc_image if self.compiler == "nvrtc" else pycuda_image
-        image = make(text, name, self.arch, self.cache)
-        took = 1e3 * (perf_counter() - began)
-        say(LINES, f"convc: {name}: {len(image.kernels)} kernels for {self.arch} by {self.compiler} in {took:.0f} ms")
-        return image
+        images = side_by_side(lambda text: make(text, name, self.arch, self.cache), texts)
+        took, kernels = 1e3 * (perf_counter() - began), sum(len(image.kernels) for image in images)
+        parts = f" in {len(images)} parts" if len(images) > 1 else ""
+        say(LINES, f"convc: {name}: {kernels} kernels for {self.arch} by {self.compiler}{parts} in {took:.0f} ms")
+        return images
 
 
 def choose_compiler(asked: str) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from convc.build.archs import DEFAULT_ARCH
 from convc.build.cache import Cache
-from convc.build.cuda import build_ptx
+from convc.build.cuda import build_ptx, side_by_side, units_of
 from convc.codegen.cuda.emit import CudaSource, Launch, emit_cuda
 from convc.codegen.source import Parameter
 from convc.codegen.storage import Place
@@ -51,7 +51,9 @@ class EmulatorExecutable:
         self.reports: list[Report] = []
         self.instructions = 0
         self.results: dict[str, Result] = {}
-        self._module = Module(build_ptx(text or self.source.text, self.source.entry, arch, cache))
+        texts = units_of(self.source, text)
+        built = side_by_side(lambda unit: build_ptx(unit, self.source.entry, arch, cache), texts)
+        self._modules = {name: module for module in map(Module, built) for name in module.names}
         self._arena = aligned_zeros(max(graph.arena_bytes, 64))
         self._written = np.zeros(self._arena.size, np.uint8)
         self._store = ParameterStore()
@@ -89,13 +91,16 @@ class EmulatorExecutable:
         for place in fresh:
             self._written[place.start : place.end] = 0
         arguments = [self._buffer(p, memory) for p in launch.parameters]
-        kernel = self._module[launch.name]
+        if launch.name not in self._modules:
+            raise RunError(f"{self.source.file} has no kernel {launch.name}: keep the names that were emitted")
+        kernel = self._modules[launch.name][launch.name]
         if len(kernel.parameters) != len(arguments):
             raise RunError(
                 f"{launch.name} has {len(kernel.parameters)} parameters in {self.source.file}, but is launched with "
                 f"{len(arguments)} ({', '.join(p.pointer for p in launch.parameters)}): keep those that were emitted"
             )
-        result = kernel.launch((launch.blocks, 1, 1), (launch.threads, 1, 1), arguments, check=self.check)
+        grid, block = (launch.blocks, 1, 1), (launch.threads, 1, 1)
+        result = kernel.launch(grid, block, arguments, launch.dynamic_bytes, check=self.check)
         self.results[launch.name] = result
         self.reports += result.reports
         self.instructions += result.instructions

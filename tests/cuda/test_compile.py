@@ -11,7 +11,7 @@ from convc.build.nvrtc import compile_cubin, compile_ptx
 from convc.build.nvrtc_library import find_library_file
 from convc.build.sass import Instruction, disassemble, local_memory, select
 from convc.cli.machine_code import entries
-from convc.codegen.cuda.emit import CudaSource, emit_cuda
+from convc.codegen.cuda.emit import LAUNCHES_A_UNIT, CudaSource, emit_cuda
 from convc.ir.core import Graph
 from convc.passes.pipeline import pipeline, run
 from convc.passes.target import CUDA
@@ -55,7 +55,7 @@ def test_nothing_spills(program: str, arch: str) -> None:
 def test_the_card_knows_the_shared_memory(program: str) -> None:
     kernels = built(program, "sm_90a").kernels
     for launch in source_of(program).launches:
-        assert kernels[launch.name].shared_bytes == launch.shared_bytes, launch.name
+        assert kernels[launch.name].shared_bytes == launch.shared_bytes - launch.dynamic_bytes, launch.name
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -93,3 +93,23 @@ def test_multiply_adds_are_fused_and_the_slice_unrolled(arch: str) -> None:
 def test_no_compiler_warns() -> None:
     for program in PROGRAMS:
         assert "warning" not in built(program, "sm_90a").log
+
+
+@pytest.mark.parametrize("most", [1, 3, 16])
+def test_parts_make_the_program(most: int) -> None:
+    """Compiled side by side, they have each kernel once, with the machine code of the whole and its line numbers."""
+    source = source_of("lenet5")
+    parts = source.compile_units(most)
+    assert len(parts) == min(most, len(source.launches) // LAUNCHES_A_UNIT)
+    lines = source.text.split("\n")
+    for part in parts:
+        mine = part.split("\n")
+        assert len(mine) == len(lines)
+        assert all(a in (b, "") for a, b in zip(mine, lines))
+    found: dict[str, list[Instruction]] = {}
+    for part in parts:
+        code = disassemble(compile_cubin(part, source.entry, "sm_90a").data)
+        assert not found.keys() & code.keys()
+        found |= code
+    whole = machine_code("lenet5", "sm_90a")
+    assert {k: [i.text for i in v] for k, v in found.items()} == {k: [i.text for i in v] for k, v in whole.items()}

@@ -14,8 +14,10 @@ import pytest
 import convc
 from convc.build import nvcc
 from convc.errors import ConvcError, RunError, ToolchainError
+from convc.ir.kernels import BlockTile
 from convc.ir.types import Rows
 from convc.optim import SGD
+from convc.passes import block_tile
 from convc.runtime import cuda_device, cuda_probe
 from convc.runtime.cuda import CudaExecutable
 from convc.runtime.targets import resolve_target
@@ -46,6 +48,27 @@ def test_operators(stub: Stub, family: str) -> None:
 def test_matrix_products(stub: Stub) -> None:
     graph = every_tile(3)
     check(graph, (3, 2), convc.compile(graph, target="cuda"))
+    assert not stub.reports
+
+
+LARGE = "graph @large(%a: f32[140,200], %b: f32[130,200]) { %c: f32[140,130] = linear(%a, %b) return %c }"
+
+
+@pytest.mark.parametrize("grants", [True, False])
+def test_a_tile_of_more_than_48_kib(stub: Stub, monkeypatch: pytest.MonkeyPatch, grants: bool) -> None:
+    """It is launched with dynamic shared memory, which the function has to be given first."""
+    monkeypatch.setattr(block_tile, "TILES", (BlockTile(128, 128, 16, 8, 8, 4),))
+    program = convc.compile(convc.parse_graph(LARGE), target="cuda")
+    assert program.executable.source.launches[0].dynamic_bytes == 4 * 4 * 16 * (132 + 132)  # type: ignore[attr-defined]
+    assert "extern __shared__" in program.kernels[0].source
+    if not grants:
+        (prepared,) = program.executable._launches  # type: ignore[attr-defined]
+        attribute = cuda_device.driver().function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
+        prepared.function.set_attribute(attribute, 60_000)
+        with pytest.raises(RunError, match=r"CUDA failed in kernel fprop.*67584 bytes of shared memory"):
+            check(program.graph, (1,), program)
+        return
+    check(program.trace.stages[0][1], (1,), program)
     assert not stub.reports
 
 
@@ -129,13 +152,13 @@ def test_both_compilers(stub: Stub, compiler: str, monkeypatch: pytest.MonkeyPat
     assert isinstance(executable, CudaExecutable)
     assert executable.build.compiler == compiler
     assert (program(np.ones((8, 5), np.float32)) == 2).all()
-    folder = executable.image.path.parent
+    folder = executable.images[0].path.parent
     assert {"double_step.cu", "double_step.cubin", f"{compiler}.log"} <= {p.name for p in folder.iterdir()}
     (found,) = executable.resources.values()
     assert found["registers"] > 0
     again = convc.compile(convc.parse_graph(DOUBLE), target="cuda").executable
     assert isinstance(again, CudaExecutable)
-    assert again.image.path == executable.image.path
+    assert again.images[0].path == executable.images[0].path
 
 
 def test_without_nvrtc_nvcc_compiles_and_the_log_says_so(

@@ -77,9 +77,10 @@ def test_large_products_get_large_tiles_and_small_ones_small_tiles() -> None:
     assert sums["first"] <= 8 * 128
 
 
-def test_every_tile_fits_the_memory_that_a_kernel_may_declare() -> None:
+def test_every_tile_fits_the_memory_that_a_block_may_have() -> None:
+    """Of the smallest multiprocessors that kernels run on, too: those of sm_86 and sm_89 give a block 99 KiB."""
     for t in TILES:
-        assert 4 * t.stages * t.block_k * (t.block_m + t.block_n + 8) <= 48 * 1024, t
+        assert 4 * t.stages * t.block_k * (t.block_m + t.block_n + 8) <= 99 * 1024, t
 
 
 def test_results_are_stored_side_by_side() -> None:

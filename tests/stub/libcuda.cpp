@@ -207,7 +207,14 @@ CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *
     return CUDA_SUCCESS;
 }
 CUresult cuFuncSetBlockShape(CUfunction, int, int, int) { ENTER; return CUDA_SUCCESS; }
-CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { ENTER; return CUDA_SUCCESS; }
+CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value)
+{
+    ENTER;
+    if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) return CUDA_SUCCESS;
+    if (value < 0 || value > 227 * 1024) return CUDA_ERROR_INVALID_VALUE;
+    function->most_dynamic = value;
+    return CUDA_SUCCESS;
+}
 CUresult cuFuncGetAttribute(int *value, CUfunction_attribute, CUfunction) { ENTER; *value = 0; return CUDA_SUCCESS; }
 /* ---- memory ---- */
 CUresult cuMemGetInfo_v2(size_t *available, size_t *total)

@@ -40,7 +40,7 @@ void enqueue(CUstream, std::function<void()>);
 
 struct CUctx_st { int device; };
 struct CUmod_st { int id; };
-struct CUfunc_st { int module; std::string name; };
+struct CUfunc_st { int module; std::string name; unsigned most_dynamic = 48 * 1024; };
 struct CUgraph_st { std::vector<stub::Launch> launches; };
 struct CUgraphExec_st { std::vector<stub::Launch> launches; };
 struct CUstream_st { unsigned number; CUgraph graph; std::deque<std::function<void()>> work; };

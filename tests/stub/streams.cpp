@@ -69,7 +69,7 @@ CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, uns
 {
     NEEDS_CONTEXT;
     if (parameters || !extra) return CUDA_ERROR_NOT_SUPPORTED;
-    if (!gx || !gy || !gz || !bx || bx * by * bz > 1024 || shared > 227 * 1024) return CUDA_ERROR_INVALID_VALUE;
+    if (!gx || !gy || !gz || !bx || bx * by * bz > 1024 || shared > f->most_dynamic) return CUDA_ERROR_INVALID_VALUE;
     const void *bytes = nullptr;
     size_t size = 0;
     for (; *extra != CU_LAUNCH_PARAM_END; extra += 2) {

@@ -16,12 +16,14 @@ from convc.errors import IRError
 from convc.ir.core import Graph, Node, Value
 from convc.ir.kernels import BlockTile, Gemm, Loops, TeamSchedule
 from convc.passes.block_tile import lines_a_request, memory_seconds, ranking
-from convc.passes.target import CUDA, Target
+from convc.passes.target import CUDA, STATIC_SHARED_BYTES, Target
 
 ROWS = Parameter("rows_ptr", "i32", False, Place("rows", 0, 0, 4), True)
 """Where a kernel reads the batch rows of the run."""
 MOST_POINTERS = 400
 """Pointers that one launch may take: 4 KiB of arguments, with room to spare."""
+LAUNCHES_A_UNIT = 4
+"""Launches from which on a compilation of their own pays."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch: `blocks` x `threads`, static shared memory of `shared_bytes`, its arguments in order."""
+    """One launch: `blocks` x `threads`, its arguments in order."""
 
     name: str
     kernels: tuple[CudaKernel, ...]
@@ -88,7 +90,13 @@ class Launch:
 
     @property
     def shared_bytes(self) -> int:
+        """Of a block."""
         return max(k.shared_bytes for k in self.kernels)
+
+    @property
+    def dynamic_bytes(self) -> int:
+        """What of it the launch has to ask for."""
+        return self.shared_bytes if self.shared_bytes > STATIC_SHARED_BYTES else 0
 
     @property
     def widest(self) -> Body:
@@ -122,6 +130,21 @@ class CudaSource(Source):
 
     def files(self) -> Mapping[str, str]:
         return {self.file: self.text}
+
+    def compile_units(self, most: int) -> list[str]:
+        """The same text in at most `most` parts that compile side by side, about equally long.
+
+        Each is the whole file with the lines of other launches left blank, so that line numbers are the file's.
+        """
+        count = max(1, min(most, len(self.launches) // LAUNCHES_A_UNIT))
+        parts: list[list[Launch]] = [[] for _ in range(count)]
+        for launch in sorted(self.launches, key=lambda x: -len(x.source)):
+            min(parts, key=lambda part: sum(len(x.source) for x in part)).append(launch)
+        head = self.text[: len(self.text) - sum(len(x.source) + 1 for x in self.launches)]
+        return [
+            "\n".join([head, *(x.source if x in part else "\n" * x.source.count("\n") for x in self.launches)])
+            for part in parts
+        ]
 
     def listings(self) -> tuple[tuple[str, str], ...]:
         return ((f"{self.file}: the whole program", self.text),)
@@ -191,7 +214,8 @@ def _kernel(node: Node, name: str, places: Mapping[Value, Place], target: Target
 
 
 def _launch_lines(kernel: CudaKernel) -> list[str]:
-    shared = f", {count(kernel.shared_bytes)}B of shared memory" if kernel.shared_bytes else ""
+    dynamic = "dynamic " if kernel.shared_bytes > STATIC_SHARED_BYTES else ""
+    shared = f", {count(kernel.shared_bytes)}B of {dynamic}shared memory" if kernel.shared_bytes else ""
     lines = [f"launch  {kernel.blocks} blocks of {kernel.threads} threads{shared}"]
     plan = kernel.bodies[0].plan
     if isinstance(plan, NestPlan) and plan.schedule.vector > 1:

@@ -16,6 +16,7 @@ from convc.codegen.terms import Block, Placed, Scope, Term
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Axis, Index
 from convc.ir.kernels import BlockTile
+from convc.passes.target import STATIC_SHARED_BYTES
 
 PAD = 4
 """Floats behind each line of a tile in shared memory: neighbours along K then lie in different banks."""
@@ -94,6 +95,11 @@ class GemmPlan:
     @property
     def b_stride(self) -> int:
         return self.tile.block_n + PAD
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether its shared memory is more than can be declared with a size."""
+        return self.shared_bytes > STATIC_SHARED_BYTES
 
     @property
     def shared_bytes(self) -> int:
