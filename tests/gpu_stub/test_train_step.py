@@ -33,7 +33,7 @@ def test_five_steps_of_lenet(stub: Stub) -> None:
     """As near to the C target as f32 sums allow, and the very bits that the emulator target gives."""
     cuda, before, losses = trained("cuda")
     assert not stub.reports
-    assert stub.calls("cuGraphLaunch") == STEPS
+    assert stub.calls("cuGraphLaunch") == STEPS - 1, "the first step is launched one by one"
     cpu, _, expected = trained("cpu")
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     for name in cpu.parameters.names("parameter"):
