@@ -1,10 +1,8 @@
-"""Target `cuda`: the program's launches on a GPU, through PyCUDA, captured once as a CUDA graph."""
+"""Target `cuda`: the program's launches on a GPU, through PyCUDA: waited for at first, then captured as a graph."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +15,7 @@ from convc.build.cuda import resources, units_of
 from convc.codegen.cuda.emit import CudaSource, Launch, emit_cuda
 from convc.errors import RunError
 from convc.ir.core import Graph
-from convc.runtime.cuda_device import driver, open_device, placed
+from convc.runtime.cuda_device import driver, each_waits, open_device, placed
 from convc.runtime.cuda_feed import Feeds
 from convc.runtime.cuda_graph import StepGraph, bindings
 from convc.runtime.cuda_image import Build, choose_compiler
@@ -58,9 +56,10 @@ class CudaExecutable:
     """A program on one GPU: arrays go there and back through pinned memory, parameters stay there.
 
     `device`: its number. `compiler`: auto, nvrtc or nvcc. `text`: CUDA to run instead of what is generated, with the
-    same kernels. Raises RunError where PyCUDA, the driver or the device is
-    missing and where memory does not suffice, ToolchainError where the source is refused. With CONVC_CUDA_SYNC=1
-    every launch is waited for, so that an error names the kernel that made it.
+    same kernels. The launches of the first run after `bind`, and with CONVC_CUDA_SYNC=1 those of every run, are
+    waited for one by one, so that an error names the kernel that made it. Later runs have the same geometry and
+    addresses; they replay one graph. Raises RunError where PyCUDA, the driver or the device is missing and where
+    memory does not suffice, ToolchainError where the source is refused.
     """
 
     target = "cuda"
@@ -87,7 +86,9 @@ class CudaExecutable:
         self._workspace = Workspace(graph, self.device)
         self._feeds = Feeds(self._workspace, self.build, STRETCH)
         self._launches: list[Prepared] = []
-        self._each_waits = os.environ.get("CONVC_CUDA_SYNC", "0") not in ("", "0")
+        self._texts: dict[str, str] = {}
+        self._each_waits = each_waits()
+        self._waited = False
 
     @property
     def resources(self) -> dict[str, Any]:
@@ -103,16 +104,20 @@ class CudaExecutable:
         places = [home.address(store, name) for name in names]
         with self.device.active():
             self._launches = [self._prepare(launch, places) for launch in self.source.launches]
+        self._texts = {p.launch.name: p.text for p in self._launches}
         self.__dict__.pop("_graph", None)  # one captured before holds other addresses
+        self._waited = False
 
     def _prepare(self, launch: Launch, stores: Sequence[int]) -> Prepared:
+        if launch.name not in self._modules:
+            raise RunError(f"{self.source.file} has no kernel {launch.name}: keep the names that were emitted")
         with placed(f"finding kernel {launch.name} of {self.graph.name}"):
             function = self._modules[launch.name].get_function(launch.name)
+            function.prepare("P" * len(launch.parameters))
         if launch.dynamic_bytes:
             most = driver().function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
             with placed(f"giving {launch.name} {launch.dynamic_bytes} bytes of shared memory a block"):
                 function.set_attribute(most, launch.dynamic_bytes)
-        function.prepare("P" * len(launch.parameters))
         places = [p.place for p in launch.parameters]
         addresses = [stores[p.number] + p.start if p.kind == "store" else self._workspace.address(p) for p in places]
         return Prepared(launch, function, tuple(addresses))
@@ -120,17 +125,20 @@ class CudaExecutable:
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int) -> None:
         """One run, waited for. Raises RunError, naming the launch or the program, where CUDA fails."""
         self._store.move_to(self._home)
-        with self.device.active(), self._placed():
+        with self.device.active():
             self._workspace.send(inputs, scalars, rows)
             self.enqueue()
             self._workspace.fetch(outputs)
 
     def enqueue(self) -> None:
-        """The launches of a run on what lies on the device: no copies, no waiting; within `device.active()`."""
-        if self._graph is None:
-            self._launch_all()
-        else:
-            self._graph()
+        """The launches of a run on what lies on the device, within `device.active()`: no copies, and no waiting but
+        in the first run, and for what is on the stream in the second, which captures the graph."""
+        if self._each_waits or not self._waited:
+            self._launch_and_wait()
+            return
+        launch = self._graph or self._launch_all
+        self.device.launched(self.graph.name, self._texts)
+        launch()
 
     def sweep(
         self, arrays: Sequence[Array], order: Array | None, scalars: Callable[[int], Sequence[float]]
@@ -161,15 +169,18 @@ class CudaExecutable:
         for k, rows in enumerate(counts):
             self._workspace.numbers(scalars(number + k), rows, numbers[k])
         self._store.move_to(self._home)
-        with self.device.active(), self._placed():
+        copying = f"copying the results of {self.graph.name} from {self.device.name}"
+        with self.device.active():
             feed.begin(arrays, indices, len(counts))
             for k, rows in enumerate(counts):
                 feed.next(k, rows)
                 self.enqueue()
-                driver().memcpy_dtod_async(int(log) + k * size, address, size, self.device.stream)
+                with self.device.doing(f"keeping the results of batch {k} of {self.graph.name}"):
+                    driver().memcpy_dtod_async(int(log) + k * size, address, size, self.device.stream)
             results = fetched[: len(counts)]
-            driver().memcpy_dtoh_async(results, log, self.device.stream)
-            self.device.stream.synchronize()
+            with self.device.doing(copying):
+                driver().memcpy_dtoh_async(results, log, self.device.stream)
+            self.device.wait(copying)
         return [self._workspace.results_in(row.copy()) for row in results]
 
     @cached_property
@@ -181,27 +192,26 @@ class CudaExecutable:
 
     @cached_property
     def _graph(self) -> StepGraph | None:
-        cu = None if self._each_waits else bindings()
-        return StepGraph(cu, self.device, self.graph.name, self._launch_all) if cu else None
+        cu = bindings()
+        return StepGraph(cu, self.device, self._span, self._launch_all) if cu else None
+
+    @property
+    def _span(self) -> str:
+        """The program and its launches."""
+        names = list(self._texts)
+        what = f"{len(names)} launches {names[0]} to {names[-1]}" if len(names) > 1 else self._texts[names[0]]
+        return f"{self.graph.name}, {what}"
 
     def _launch_all(self) -> None:
-        stream = self.device.stream
         for prepared in self._launches:
-            try:
-                prepared.enqueue(stream)
-                if self._each_waits:
-                    stream.synchronize()
-            except driver().Error as error:
-                raise RunError(f"CUDA failed in {prepared.text}: {error}") from error
+            with self.device.doing(prepared.text):
+                prepared.enqueue(self.device.stream)
 
-    @contextmanager
-    def _placed(self) -> Iterator[None]:
-        try:
-            yield
-        except driver().Error as error:
-            first, last = self._launches[0].launch.name, self._launches[-1].launch.name
-            hint = "" if self._each_waits else "; run with CONVC_CUDA_SYNC=1 to learn which kernel failed"
-            raise RunError(
-                f"CUDA failed in {self.graph.name} on {self.device.name}, in one of its {len(self._launches)} launches "
-                f"{first} to {last}: {error}{hint}"
-            ) from error
+    def _launch_and_wait(self) -> None:
+        self.device.wait(f"the copies that {self.graph.name} begins with, on {self.device.name}")
+        for prepared in self._launches:
+            with self.device.doing(prepared.text):
+                prepared.enqueue(self.device.stream)
+            self.device.launched(self.graph.name, {prepared.launch.name: prepared.text})
+            self.device.wait(prepared.text)
+        self._waited = True

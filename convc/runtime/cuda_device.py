@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import atexit
 import functools
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,10 +43,17 @@ def placed(where: str) -> Iterator[None]:
         raise RunError(f"CUDA failed in {where}: {error}") from error
 
 
+def each_waits() -> bool:
+    """$CONVC_CUDA_SYNC: whether every launch is waited for."""
+    return os.environ.get("CONVC_CUDA_SYNC", "0") not in ("", "0")
+
+
 class Device:
     """A GPU by number. Its primary context is on the stack only within `active()`, also after an exception.
 
-    Raises RunError, with the devices there are, for a number that is none of them.
+    A kernel's error shows at a later call, and at all calls after that, so the device keeps in mind which launches
+    no wait has come back from: `doing` then names these. Raises RunError, with the devices there are, for a number
+    that is none of them.
     """
 
     def __init__(self, number: int) -> None:
@@ -64,6 +72,7 @@ class Device:
         atexit.register(self.context.detach)
         with self.active(), placed(f"opening device {number} ({self.name})"):
             self.stream = drv.Stream()
+        self._in_flight: dict[str, dict[str, str]] = {}  # by program, then by kernel: what is said of the launch
 
     @property
     def arch(self) -> str:
@@ -74,15 +83,56 @@ class Device:
     @contextmanager
     def active(self) -> Iterator[None]:
         """The device's context on top of the stack."""
-        self.context.push()
+        with placed(f"entering the context of {self.name}"):
+            self.context.push()
         try:
             yield
         finally:
-            driver().Context.pop()
+            with placed(f"leaving the context of {self.name}"):
+                driver().Context.pop()
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """As `placed`, but an error of launches that nobody has waited for is said to be theirs."""
+        try:
+            yield
+        except driver().Error as error:
+            raise self.failure(what, str(error)) from error
+
+    def failure(self, what: str, said: str) -> RunError:
+        """The error to raise where CUDA `said` this in `what`: of it, or of a launch that was not waited for."""
+        if self.works():
+            return RunError(f"CUDA failed in {what}: {said}")
+        launches = [launch for of_program in self._in_flight.values() for launch in of_program.items()]
+        (first, text), (last, _) = launches[0], launches[-1]
+        if len(launches) == 1:
+            return RunError(f"CUDA failed in {text}: {said}")
+        where = f"{', '.join(self._in_flight)} on {self.name}, in one of its {len(launches)} launches {first} to {last}"
+        return RunError(f"CUDA failed in {where}: {said}; run with CONVC_CUDA_SYNC=1 to learn which kernel failed")
+
+    def works(self) -> bool:
+        """Whether no launch has failed so far: a call that is refused leaves the context alone, a fault ends it."""
+        if not self._in_flight:
+            return True
+        try:
+            self.stream.synchronize()
+        except driver().Error:
+            return False
+        return True
+
+    def launched(self, program: str, launches: Mapping[str, str]) -> None:
+        """Launches of the program, by kernel, with what is to be said of each, are on the stream."""
+        self._in_flight.setdefault(program, {}).update(launches)
+
+    def wait(self, what: str) -> None:
+        """Until all on the stream is done, within `active()`; `what` is waited for, for the message."""
+        with self.doing(what):
+            self.stream.synchronize()
+        self._in_flight.clear()
 
     def memory(self) -> tuple[int, int]:
         """Free bytes and all bytes."""
-        with self.active(), placed(f"asking {self.name} for its memory"):
+        with self.active(), self.doing(f"asking {self.name} for its memory"):
             free, total = driver().mem_get_info()
         return int(free), int(total)
 
@@ -93,13 +143,11 @@ class Device:
         with what was asked, what is free and, from row_bytes, what capacity would fit.
         """
         drv = driver()
-        with self.active():
+        with self.active(), self.doing(f"allocating {size} bytes for {what} on {self.name}"):
             try:
                 return drv.mem_alloc(max(size, 1))
             except drv.MemoryError:
                 pass
-            except drv.Error as error:
-                raise RunError(f"CUDA failed allocating {size} bytes for {what} on {self.name}: {error}") from error
         free, total = self.memory()
         fits = max(free // row_bytes, 0) if row_bytes else 0
         if fits:
@@ -111,16 +159,18 @@ class Device:
 
     def pinned(self, size: int) -> Any:
         """uint8 [size] of host memory that copies to and from the device need not wait for."""
-        with self.active(), placed(f"allocating {size} bytes of pinned host memory"):
+        with self.active(), self.doing(f"allocating {size} bytes of pinned host memory"):
             return driver().pagelocked_empty(max(size, 1), np.uint8)
 
     def load(self, image: bytes, what: str) -> Any:
-        """A module from a binary. Raises ToolchainError where the device does not take it."""
+        """A module from a binary. Raises ToolchainError where the device does not take it, RunError after a fault."""
         drv = driver()
         with self.active():
             try:
                 return drv.module_from_buffer(image)
             except drv.Error as error:
+                if not self.works():
+                    raise self.failure(f"loading {what}", str(error)) from error
                 raise ToolchainError(f"{self.name} does not load {what} for {self.arch}: {error}") from error
 
 

@@ -12,9 +12,8 @@ import numpy.typing as npt
 
 from convc.codegen.cuda.batch import NAME, THREADS, gather_source, slices
 from convc.debug import LINES, say
-from convc.errors import RunError
 from convc.ir.types import DTYPES
-from convc.runtime.cuda_device import MIB, Device, driver
+from convc.runtime.cuda_device import MIB, Device, driver, each_waits, placed
 from convc.runtime.cuda_image import Build
 from convc.runtime.cuda_memory import CELL, Workspace
 
@@ -67,7 +66,7 @@ class Resident:
 
     def __init__(self, device: Device, array: Array) -> None:
         self.memory = device.allocate(array.nbytes, "the data set")
-        with device.active():
+        with device.active(), device.doing(f"copying the data set to {device.name}"):
             driver().memcpy_htod(self.memory, np.ascontiguousarray(array))
 
 
@@ -95,16 +94,18 @@ class _Numbers:
         device, size = workspace.device, batches * workspace.cells * CELL
         self.host = device.pinned(size).view(np.int32).reshape(batches, workspace.cells)
         self.memory = device.allocate(size, f"the run-time numbers of {batches} batches")
+        self._device, self._what = device, f"copying the run-time numbers of {workspace.graph.name} to {device.name}"
 
-    def send(self, batches: int, stream: Any) -> None:
-        driver().memcpy_htod_async(self.memory, self.host[:batches], stream)
+    def send(self, batches: int) -> None:
+        with self._device.doing(self._what):
+            driver().memcpy_htod_async(self.memory, self.host[:batches], self._device.stream)
 
     def address(self, number: int) -> int:
         return int(self.memory) + number * int(self.host.shape[1]) * CELL
 
 
 class ResidentFeed:
-    """The data set lies on the device, and a kernel gathers each batch from it."""
+    """The data set lies on the device, and a kernel gathers each batch from it; the first time it is waited for."""
 
     def __init__(self, workspace: Workspace, build: Build, held: Sequence[str], batches: int) -> None:
         self._workspace, self._device = workspace, workspace.device
@@ -115,9 +116,14 @@ class ResidentFeed:
         self._slices = slices(inputs)
         (image,) = build.images([gather_source(inputs, workspace.cells)], NAME)
         self._module = self._device.load(image.data, "the kernel that gathers batches")
-        with self._device.active():
+        name = workspace.graph.name
+        with self._device.active(), placed(f"finding kernel {NAME} of {name}"):
             self._gather = self._module.get_function(NAME)
-        self._gather.prepare("P" * (3 + 2 * len(inputs)))
+            self._gather.prepare("P" * (3 + 2 * len(inputs)))
+        grid = f"up to {workspace.capacity} x {self._slices} blocks of {THREADS} threads"
+        self._launches = {NAME: f"kernel {NAME}, {grid}, which gathers the batches of {name}"}
+        self._each_waits = each_waits()
+        self._waited = False
         self._numbers = _Numbers(workspace, batches)
         self.numbers = self._numbers.host
         self._order = self._device.pinned(batches * workspace.capacity * 4).view(np.int32)
@@ -129,21 +135,26 @@ class ResidentFeed:
         self._pairs = [x for i, place in enumerate(places) for x in (place, self._workspace.input_address(i))]
         order = self._order[: len(indices)]
         order[...] = indices
-        driver().memcpy_htod_async(self._order_memory, order, self._device.stream)
-        self._numbers.send(batches, self._device.stream)
+        with self._device.doing(f"copying the order of {len(indices)} rows to {self._device.name}"):
+            driver().memcpy_htod_async(self._order_memory, order, self._device.stream)
+        self._numbers.send(batches)
 
     def next(self, number: int, rows: int) -> None:
         first = int(self._order_memory) + number * self._workspace.capacity * 4
-        try:
+        name = self._workspace.graph.name
+        text = f"kernel {NAME}, {rows} x {self._slices} blocks of {THREADS} threads, of batch {number} for {name}"
+        waits = self._each_waits or not self._waited
+        if waits:
+            self._device.wait(f"the copies before {text}")
+        with self._device.doing(text):
             self._gather.prepared_async_call(
                 (rows, self._slices), (THREADS, 1, 1), self._device.stream,
                 first, self._numbers.address(number), self._workspace.start, *self._pairs,
             )  # fmt: skip
-        except driver().Error as error:
-            grid = f"{rows} x {self._slices} blocks of {THREADS} threads"
-            raise RunError(
-                f"CUDA failed in kernel {NAME}, {grid}, of batch {number} for {self._workspace.graph.name}: {error}"
-            ) from error
+        self._device.launched(name, {NAME: text} if waits else self._launches)
+        if waits:
+            self._device.wait(text)
+            self._waited = True
 
 
 class _Slot:
@@ -154,7 +165,7 @@ class _Slot:
         sizes = [v.type.nbytes for v in workspace.inputs]
         self.staged = [device.pinned(n).view(DTYPES[v.type.dtype]) for n, v in zip(sizes, workspace.inputs)]
         self.memory = [device.allocate(n, "a batch under way to the device") for n in sizes]
-        with device.active():
+        with device.active(), placed(f"making the events of {workspace.graph.name}"):
             self.copied = drv.Event(drv.event_flags.DISABLE_TIMING)
             self.used = drv.Event(drv.event_flags.DISABLE_TIMING)
 
@@ -169,15 +180,19 @@ class StreamedFeed:
         self._numbers = _Numbers(workspace, batches)
         self.numbers = self._numbers.host
         self._indices: Array = np.empty(0, np.int64)
-        with self._device.active():
+        with self._device.active(), placed(f"making the stream of copies of {workspace.graph.name}"):
             self._copies = driver().Stream()
 
     def begin(self, arrays: Sequence[Array], indices: Array, batches: int) -> None:
         self._arrays = [a.reshape(len(a), -1) for a in arrays]
         self._indices = indices
-        self._numbers.send(batches, self._device.stream)
+        self._numbers.send(batches)
 
     def next(self, number: int, rows: int) -> None:
+        with self._device.doing(f"copying batch {number} of {self._workspace.graph.name} to {self._device.name}"):
+            self._next(number, rows)
+
+    def _next(self, number: int, rows: int) -> None:
         drv, main, slot = driver(), self._device.stream, self._slots[number % 2]
         first = number * self._workspace.capacity
         slot.copied.synchronize()  # the pinned half is free: what it held two batches ago has left

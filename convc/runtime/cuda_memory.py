@@ -103,17 +103,20 @@ class Workspace:
             parts = [(0, (self._input_offsets[-1] + ends[-1]) if ends else self.cells * CELL)]
         else:
             parts = [(0, self.cells * CELL), *zip(self._input_offsets, ends)]
-        for start, size in parts:
-            part = self._host[start : start + size]
-            driver().memcpy_htod_async(self.start + start, part, self.device.stream)
+        with self.device.doing(f"copying the inputs of {self.graph.name} to {self.device.name}"):
+            for start, size in parts:
+                part = self._host[start : start + size]
+                driver().memcpy_htod_async(self.start + start, part, self.device.stream)
 
     def fetch(self, outputs: Sequence[Array]) -> None:
         """Copy the outputs, of which there are as many rows as the arrays have, and wait for them."""
-        stream = self.device.stream
-        for offset, a in zip(self._output_offsets, outputs, strict=True):
-            if a.size:
-                driver().memcpy_dtoh_async(self._host[offset : offset + a.nbytes], self.start + offset, stream)
-        stream.synchronize()
+        what = f"copying the outputs of {self.graph.name} from {self.device.name}"
+        with self.device.doing(what):
+            for offset, a in zip(self._output_offsets, outputs, strict=True):
+                if a.size:
+                    part = self._host[offset : offset + a.nbytes]
+                    driver().memcpy_dtoh_async(part, self.start + offset, self.device.stream)
+        self.device.wait(what)
         for fetched, a in zip(self._fetched, outputs):
             a[...] = fetched[: prod(a.shape)].reshape(a.shape)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convc.runtime.cuda_device import Device, driver, placed
+from convc.runtime.cuda_device import Device, driver
 from convc.runtime.store import ParameterStore
 
 
@@ -27,14 +27,15 @@ class DeviceStore:
     def upload(self, store: ParameterStore) -> None:
         """The host's arrays are the newest: copy them here."""
         self._grow(store)
-        with self._device.active(), placed(f"copying parameters to {self._device.name}"):
+        with self._device.active(), self._device.doing(f"copying parameters to {self._device.name}"):
             for memory, buffer in zip(self._memory, store.buffers, strict=True):
                 driver().memcpy_htod(memory, buffer)
 
     def download(self, store: ParameterStore) -> None:
         """Wait for the device, and copy what programs wrote to the host's arrays."""
-        with self._device.active(), placed(f"copying parameters from {self._device.name}"):
-            self._device.stream.synchronize()
+        what = f"copying parameters from {self._device.name}"
+        with self._device.active(), self._device.doing(what):
+            self._device.wait(what)
             for memory, buffer in zip(self._memory, store.buffers):
                 driver().memcpy_dtoh(buffer, memory)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,41 +16,12 @@ from convc.build.cubin import Resources
 from convc.build.nvcc import compile_cubin, compile_ptx, find_nvcc
 from convc.build.nvrtc_library import find_library_file
 from convc.emulator import Buffer, Module
-from convc.errors import ToolchainError
+from tests.build.helpers import TARGETS, refusal
 
-TARGETS = ("sm_80", "sm_90a", "sm_100")
 needs_nvcc = pytest.mark.skipif(find_nvcc() is None, reason="there is no nvcc on PATH or in a CUDA toolkit")
 needs_both = pytest.mark.skipif(
     find_nvcc() is None or find_library_file() is None, reason="nvcc and NVRTC are not both here to compare"
 )
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache")
-
-
-@pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Every command that compiles, from here on."""
-    run: list[list[str]] = []
-    real = subprocess.run
-
-    def record(command: list[object], **options: object) -> object:
-        if "--version" not in command:
-            run.append([str(part) for part in command])
-        return real(command, **options)  # type: ignore[call-overload]
-
-    monkeypatch.setattr(subprocess, "run", record)
-    return run
-
-
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(ToolchainError) as error:
-        call()
-    text = str(error.value)
-    assert "\n" not in text
-    return text
 
 
 def compared(r: Resources) -> Resources:

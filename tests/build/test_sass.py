@@ -28,11 +28,6 @@ MISSING = "is not installed: run `pip install 'convc[emit]'`"
 ARCHS = ("sm_80", "sm_90a", "sm_100", "sm_120")
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache")
-
-
 def code_of(source: str, name: str, arch: str, cache: Cache) -> list[Instruction]:
     if find_library_file() is None:
         pytest.skip(f"NVRTC {MISSING}")

@@ -8,9 +8,7 @@ import multiprocessing
 import multiprocessing.synchronize
 import os
 import platform
-import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,30 +18,11 @@ import pytest
 from convc.build import toolchain
 from convc.build.cache import Cache
 from convc.build.toolchain import Compiler, CpuFeatures, Unit, build_shared, find_compiler, parse_cpuinfo
-from convc.errors import ToolchainError
+from tests.build.helpers import refusal
 
 ADD = Unit("add", "int add(int a, int b) { return a + b; }\n")
 TWICE = Unit("twice", '#include "sum.h"\nint twice(int a) { return add(a, a); }\n')
 HEADERS = {"sum.h": "int add(int a, int b);\n"}
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache")
-
-
-@pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Every command line that the toolchain starts from here on."""
-    started: list[list[str]] = []
-    real: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run
-
-    def record(argv: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-        started.append(argv)
-        return real(argv, **options)
-
-    monkeypatch.setattr(subprocess, "run", record)
-    return started
 
 
 @pytest.fixture
@@ -65,14 +44,6 @@ def fake_compiler(path: Path, answer: str, status: int = 0) -> Path:
 
 GCC = "gcc 1.2.3\nCopyright (C) Free Software Foundation, Inc."
 CLANG = "clang version 4.5.6"
-
-
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(ToolchainError) as error:
-        call()
-    text = str(error.value)
-    assert "\n" not in text
-    return text
 
 
 # Finding a compiler
@@ -271,7 +242,7 @@ def test_bad_names(cache: Cache) -> None:
     assert build() == "a build needs at least 1 unit, got 0"
     assert build(Unit("../a", "")).endswith("C identifier of at most 200 letters, got '../a'")
     assert build(Unit("-o", "")).endswith("got '-o'")
-    assert build(ADD, ADD) == "the units of a build need different names, got 'add' 2 times"
+    assert build(ADD, ADD) == "the units of a build need different names, got 'add' twice"
     assert build(ADD, headers=("/etc/a.h",)).endswith("must be a C identifier and .h, got '/etc/a.h'")
 
 

@@ -54,6 +54,14 @@ def edit(folder: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def refused(convc, *arguments: str) -> str:
+    """The one line that the command ends with."""
+    result = convc("run", *arguments)
+    assert result.code == 1
+    assert result.err.count("\n") == 1
+    return result.err
+
+
 def test_a_program_as_c(convc, model):
     result = convc("run", str(model), "--target", "cpu", "--rows", "3")
     assert result.code == 0
@@ -112,30 +120,25 @@ def test_counters(convc, model):
 @needs_nvrtc
 def test_what_does_not_compile_is_one_line(convc, folder):
     edit(folder, "const int thread = threadIdx.x;", "const int thread = threadIdx.x")
-    result = convc("run", str(folder))
-    assert result.code == 1
-    assert "failed on net_step.cu, line " in result.err
-    assert result.err.count("\n") == 1
+    assert "failed on net_step.cu, line " in refused(convc, str(folder))
 
 
 @needs_nvrtc
 def test_a_kernel_that_was_renamed_is_missed(convc, folder):
     edit(folder, "conv1_fprop", "my_fprop")
-    result = convc("run", str(folder))
-    assert result.code == 1
-    assert ".cu has no kernel conv1_fprop" in result.err
+    assert ".cu has no kernel conv1_fprop" in refused(convc, str(folder))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "FOLDER", "--shape", "1,2"], "leave out --shape"),
-        (["run", "FOLDER", "--target", "cpu"], "only CUDA runs from a folder, with --target emulator"),
-        (["run", "EMPTY"], "is no folder of `convc compile --target cuda`: cannot read"),
-        (["run", "MODEL", "--rows", "6"], "rows must be between 1 and the capacity 5, but %x has 6"),
-        (["run", "MODEL", "--target", "cpu", "--counters"], "--counters is for the emulator, not target cpu"),
-        (["run", "FOLDER", "--mode", "train"], "--mode is for models: "),
-        (["run", "lenet4"], "did you mean 'lenet5'"),
+        (["FOLDER", "--shape", "1,2"], "leave out --shape"),
+        (["FOLDER", "--target", "cpu"], "only CUDA runs from a folder, with --target emulator"),
+        (["EMPTY"], "is no folder of `convc compile --target cuda`: cannot read"),
+        (["MODEL", "--rows", "6"], "rows must be between 1 and the capacity 5, but %x has 6"),
+        (["MODEL", "--target", "cpu", "--counters"], "--counters is for the emulator, not target cpu"),
+        (["FOLDER", "--mode", "train"], "--mode is for models: "),
+        (["lenet4"], "did you mean 'lenet5'"),
     ],
 )
 def test_bad_input_is_one_line(convc, folder, model, tmp_path, arguments, message):
@@ -143,17 +146,12 @@ def test_bad_input_is_one_line(convc, folder, model, tmp_path, arguments, messag
     places = {"FOLDER": str(folder), "EMPTY": str(tmp_path / "empty"), "MODEL": str(model)}
     if "MODEL" in arguments and find_library_file() is None:
         arguments = [*arguments, "--target", "cpu"]
-    result = convc(*(places.get(a, a) for a in arguments))
-    assert result.code == 1
-    assert message in result.err
-    assert result.err.count("\n") == 1
+    assert message in refused(convc, *(places.get(a, a) for a in arguments))
 
 
 @needs_nvrtc
 def test_a_parameter_more_is_one_line(convc, folder):
     edit(folder, "const int *__restrict__ rows_ptr", "const int *__restrict__ rows_ptr, int more")
-    result = convc("run", str(folder))
-    assert result.code == 1
-    assert " has 6 parameters in net_step.cu, but is launched with 5 (x_ptr, w_ptr, b_ptr, " in result.err
-    assert result.err.endswith(", rows_ptr): keep those that were emitted\n")
-    assert result.err.count("\n") == 1
+    line = refused(convc, str(folder))
+    assert " has 6 parameters in net_step.cu, but is launched with 5 (x_ptr, w_ptr, b_ptr, " in line
+    assert line.endswith(", rows_ptr): keep those that were emitted\n")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from convc.emulator import Buffer, Module
+from tests.emulator.ptx_kernel import bytes_of
 
 N = 96
 TYPES = {
@@ -18,10 +19,6 @@ EDGES = [0, 1, -1, 2, 31, 32, 33, 63, 64, 255, 0x7FFF, 0x8000, 0x7FFFFFFF, 0x800
 FLOAT_EDGES = [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, np.inf, -np.inf, np.nan, 1e-42, 3e38, 65504.0, 1e-7]
 
 Run = Callable[..., Any]
-
-
-def bytes_of(array: np.ndarray) -> np.ndarray:
-    return array.reshape(-1).view(np.uint8)
 
 
 def register(kind: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from convc.emulator import Buffer, Module, Result
+from tests.emulator.ptx_kernel import bytes_of
 
 Ptx = Callable[..., str]
 FOLDER = Path(__file__).parent / "kernels"
@@ -20,10 +21,6 @@ ARCHITECTURES = ("sm_80", "sm_90a", "sm_100a")
 
 def source(name: str) -> str:
     return COMMON + (FOLDER / name).read_text()
-
-
-def bytes_of(array: np.ndarray) -> np.ndarray:
-    return array.reshape(-1).view(np.uint8)
 
 
 def sums(length: int, terms: np.ndarray) -> np.ndarray:

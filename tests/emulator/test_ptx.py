@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from convc.emulator.flow import blocks_in_order
 from convc.emulator.ptx import literal, parse
-
-HEADER = ".version 9.0\n.target sm_90a\n.address_size 64\n"
+from tests.emulator.ptx_kernel import HEADER
 
 INLINED = (
     HEADER

@@ -77,14 +77,15 @@ ORDERS = {"first": (True, False), "others": (False, True), "all": (True, True)}
 def test_any_order_that_events_allow_gives_the_same_bytes(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, share: float, lazy: str
 ) -> None:
-    """A stream runs only when something waits for it: the first one, that of copies, or both."""
+    """A stream runs only when something waits for it: the first one, that of copies, or both. A program's first two
+    batches are waited for, so there are two epochs."""
     data = dataset()
     monkeypatch.setattr(cuda_feed, "RESIDENT_SHARE", share)
-    expected = run("cuda", data, epochs=1)
+    expected = run("cuda", data)
     cuda_device.open_device.cache_clear()  # streams anew: the program's is the first
     stub.reset()
     stub.lazy(*ORDERS[lazy])
-    assert run("cuda", data, epochs=1) == expected
+    assert run("cuda", data) == expected
     assert not stub.reports
 
 
@@ -98,13 +99,13 @@ def test_a_wait_that_is_forgotten_is_noticed(
     """What the test above can see."""
     data = dataset()
     monkeypatch.setattr(cuda_feed, "RESIDENT_SHARE", 0)
-    expected = run("cuda", data, epochs=1)
+    expected = run("cuda", data)
     cuda_device.open_device.cache_clear()  # streams anew: the program's is the first
     stub.reset()
     stub.lazy(*ORDERS[lazy])
     monkeypatch.setattr(getattr(cuda_device.driver(), kind), wait, lambda *_: None)
     try:
-        assert run("cuda", data, epochs=1) != expected
+        assert run("cuda", data) != expected
     except RunError:
         assert stub.reports
 

@@ -99,6 +99,8 @@ class Stub:
         self.errors: list[BaseException] = []
         self.launches_fail = False
         """Whether every launch from now on fails, as one that the check reports does."""
+        self.launches_left = -1
+        """How many launches from now on do not fail before one does; below 0: all."""
 
     def device(self, name: str, capability: tuple[int, int], memory: int) -> None:
         """One device more, its memory in bytes."""
@@ -165,7 +167,9 @@ class Stub:
         self.launches.append(kernel.name)
         result = kernel.launch(grid, block, given, shared)  # type: ignore[arg-type]
         self.reports += result.reports
-        return LAUNCH_FAILED if result.reports or self.launches_fail else 0
+        self.launches_left -= 1
+        fails = self.launches_fail or self.launches_left == -1
+        return LAUNCH_FAILED if result.reports or fails else 0
 
     def _argument(self, p: Parameter, data: bytes, limit: tuple[int, bool] | None) -> Buffer | int:
         value = int.from_bytes(data[p.offset : p.offset + p.size], "little")

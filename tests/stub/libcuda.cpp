@@ -186,8 +186,11 @@ CUresult cuCtxGetDevice(CUdevice *device)
 CUresult cuCtxSynchronize() { NEEDS_CONTEXT; drain_all(); return sticky; }
 
 /* ---- modules and launches ---- */
-CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned, CUjit_option *, void **)
+CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned count, CUjit_option *options, void **values)
 {
+    for (unsigned i = 0; i < count; ++i) /* the logs of what is loaded are empty */
+        if (options[i] == CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES || options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES)
+            values[i] = nullptr;
     NEEDS_CONTEXT;
     const int id = load(image, image_size(image));
     if (id < 0) return CUDA_ERROR_INVALID_IMAGE;

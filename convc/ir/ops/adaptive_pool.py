@@ -20,6 +20,7 @@ from convc.ir.core import RESULT, Array, Builder, Node, Op, Value
 from convc.ir.index import Axis, Bound, Index
 from convc.ir.kernels import Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce
+from convc.ir.ops.pool import mean_gradient, winner_gradient
 from convc.ir.scalar import IndexValue, Load, Local, Scalar, load, select, store
 from convc.ir.types import TensorType
 
@@ -156,10 +157,7 @@ class AdaptiveAvgPoolGrad(AdaptivePool, name="adaptive_avg_pool_grad"):
     result: TensorType = field(kw_only=True, metadata=RESULT)
 
     def infer(self, dy: TensorType) -> tuple[TensorType, ...]:
-        y = self.forward_type(self.result.logical())
-        if dy.logical() != y:
-            raise IRError(f"dx {self.result} gives dy {y}, not {dy}")
-        return (self.result,)
+        return mean_gradient(self.result, self.forward_type(self.result.logical()), dy)
 
     def reference(self, dy: Array) -> tuple[Array, ...]:
         dx = np.zeros((*dy.shape[:2], *map(int, self.result.shape[2:])), dy.dtype)
@@ -239,10 +237,7 @@ class AdaptiveMaxPoolGrad(AdaptivePool, name="adaptive_max_pool_grad"):
     result: TensorType = field(kw_only=True, metadata=RESULT)
 
     def infer(self, dy: TensorType, indices: TensorType) -> tuple[TensorType, ...]:
-        y = self.forward_type(self.result.logical())
-        if dy.logical() != y or indices.logical() != TensorType("i32", y.shape):
-            raise IRError(f"dx {self.result} gives dy {y} and i32 indices of its shape, not {dy} and {indices}")
-        return (self.result,)
+        return winner_gradient(self.result, self.forward_type(self.result.logical()), dy, indices)
 
     def reference(self, dy: Array, indices: Array) -> tuple[Array, ...]:
         height, width = map(int, self.result.shape[2:])

@@ -18,6 +18,20 @@ from convc.ir.scalar import Binary, Const, IndexValue, Local, Scalar, load, maxi
 from convc.ir.types import TensorType
 
 
+def mean_gradient(dx: TensorType, y: TensorType, dy: TensorType) -> tuple[TensorType, ...]:
+    """Results of a mean's gradient: dx, whose means are of type y. Raises IRError where dy is not of that type."""
+    if dy.logical() != y:
+        raise IRError(f"dx {dx} gives dy {y}, not {dy}")
+    return (dx,)
+
+
+def winner_gradient(dx: TensorType, y: TensorType, dy: TensorType, indices: TensorType) -> tuple[TensorType, ...]:
+    """Results of a maximum's gradient: dx, whose maxima are of type y. Raises IRError where the rest does not fit."""
+    if dy.logical() != y or indices.logical() != TensorType("i32", y.shape):
+        raise IRError(f"dx {dx} gives dy {y} and i32 indices of its shape, not {dy} and {indices}")
+    return (dx,)
+
+
 @dataclass(frozen=True)
 class Pool(Op):
     """Windows of `kernel` (R, S) at `stride` (the kernel where it is left out), `padding` as for conv2d."""
@@ -173,10 +187,7 @@ class MaxPoolGrad(Pool, name="max_pool_grad"):
     result: TensorType = field(kw_only=True, metadata=RESULT)
 
     def infer(self, dy: TensorType, indices: TensorType) -> tuple[TensorType, ...]:
-        y = self.forward_type(self.result.logical())
-        if dy.logical() != y or indices.logical() != TensorType("i32", y.shape):
-            raise IRError(f"dx {self.result} gives dy {y} and i32 indices of its shape, not {dy} and {indices}")
-        return (self.result,)
+        return winner_gradient(self.result, self.forward_type(self.result.logical()), dy, indices)
 
     def reference(self, dy: Array, indices: Array) -> tuple[Array, ...]:
         taps = np.arange(self.kernel[0] * self.kernel[1])
@@ -250,10 +261,7 @@ class AvgPoolGrad(AvgPool, name="avg_pool_grad"):
     result: TensorType = field(kw_only=True, metadata=RESULT)
 
     def infer(self, dy: TensorType) -> tuple[TensorType, ...]:
-        y = self.forward_type(self.result.logical())
-        if dy.logical() != y:
-            raise IRError(f"dx {self.result} gives dy {y}, not {dy}")
-        return (self.result,)
+        return mean_gradient(self.result, self.forward_type(self.result.logical()), dy)
 
     def reference(self, dy: Array) -> tuple[Array, ...]:
         share = dy / self.taps(self.result.shape, dy.shape[2:]).astype(dy.dtype)
