@@ -20,7 +20,7 @@ class ToolchainError(ConvcError):
 
 
 class RunError(ConvcError):
-    """A call of a compiled program with arrays that do not fit it."""
+    """A call of a compiled program with arrays that do not fit it, or a device that fails or has too little memory."""
 
 
 class EmulatorError(ConvcError):
