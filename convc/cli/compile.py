@@ -13,6 +13,7 @@ from convc.build.archs import check_arch
 from convc.build.cuda import build_cubin, find_cuda_compiler, resources
 from convc.build.log import build_logged
 from convc.build.nvidia import INSTALL
+from convc.cli.counting import check_count, count_option, counted
 from convc.cli.lowering import lower_model
 from convc.cli.options import arch_option, level_option, model_options, target_option, working
 from convc.codegen.cuda.emit import CudaSource
@@ -26,6 +27,7 @@ from convc.codegen.source import Source
 @target_option
 @arch_option
 @level_option
+@count_option
 @click.option("--emit", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The folder to write.")
 @click.option("--build/--no-build", default=True, show_default=True, help="Compile the source too, so errors show.")
 def compile_(
@@ -35,6 +37,7 @@ def compile_(
     target: str,
     arch: str,
     level: int,
+    count: bool,
     emit: Path,
     build: bool,
 ) -> None:
@@ -48,11 +51,14 @@ def compile_(
     Examples:
       convc compile lenet5 --mode train --emit out/lenet5
       convc compile lenet5 --mode train --target cuda --arch sm_90a --emit out/lenet5-cuda
+      convc compile lenet5 --target cuda --count --emit out/lenet5-counted
     """
     check_arch(arch)
+    check_count(count, target)
     with working(f"compiling {model}"):
         lowered = lower_model(model, shape, mode, target, level)
-        report = lowered.report
+    report = counted(lowered.report, arch) if count else lowered.report
+    with working(f"writing {emit}"):
         facts: dict[str, Any] = {"convc": __version__, "model": model, "mode": mode, "target": target}
         facts |= {"input_shape": lowered.input_shape}
         binaries, remark = _binaries(report.source, arch, build, facts)

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from convc.build.archs import check_arch
+from convc.cli.counting import check_count, count_option, counted
 from convc.cli.lowering import lower_model
 from convc.cli.machine_code import print_machine_code
 from convc.cli.options import arch_option, in_colour, level_option, model_options, target_option, working
@@ -17,7 +18,7 @@ from convc.errors import ConvcError
 from convc.ir.lexer import did_you_mean
 from convc.passes.pipeline import Trace
 from convc.passes.stages import find_stages, stage_diff
-from convc.runtime.program_report import HEADINGS, NUMBERS, ProgramReport
+from convc.runtime.program_report import NUMBERS, ProgramReport
 
 
 @click.command()
@@ -25,6 +26,7 @@ from convc.runtime.program_report import HEADINGS, NUMBERS, ProgramReport
 @target_option
 @arch_option
 @level_option
+@count_option
 @click.option("--kernel", metavar="NAME", help="Print the source of the kernels whose names start so.")
 @click.option("--pass", "pass_name", metavar="NAME", help="Print what this pass changed, each time it ran.")
 @click.option("--ir", is_flag=True, help="Print the IR after the last pass (with --pass: after that pass).")
@@ -38,6 +40,7 @@ def inspect(
     target: str,
     arch: str,
     level: int,
+    count: bool,
     kernel: str | None,
     pass_name: str | None,
     ir: bool,
@@ -45,7 +48,7 @@ def inspect(
     sass: bool,
     html: Path | None,
 ) -> None:
-    """Show the program of MODEL: its kernels and memory, a kernel's source, or what a pass did. Builds nothing.
+    """Show the program of MODEL: its kernels and memory, a kernel's source, or what a pass did.
 
     MODEL is a name from the zoo (lenet5, vgg16, ...), file.py:function, or file.conv.
 
@@ -56,12 +59,16 @@ def inspect(
       convc inspect lenet5 --pass fuse_epilogue
       convc inspect lenet5 --html lenet5.html
       convc inspect lenet5 --target cuda --kernel conv1 --sass
+      convc inspect lenet5 --target cuda --shape 8,1,28,28 --count
     """
     check_arch(arch)
     if (ptx or sass) and target != "cuda":
         raise ConvcError(f"--{'ptx' if ptx else 'sass'} shows what CUDA is compiled to: add --target cuda")
+    check_count(count, target)
     with working(f"compiling {model}"):
         report = lower_model(model, shape, mode, target, level).report
+    if count:
+        report = counted(report, arch)
     if html is not None:
         with working(f"writing {html}"):
             report.save(html)
@@ -119,12 +126,14 @@ def _print_table(report: ProgramReport) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right" if heading in NUMBERS else "left", overflow="fold")
-    for row in report.rows():
-        table.add_row(*map(Text, row))
     console = Console()
     console.print(Text(report.headline, "bold"))
-    console.print(Text(report.memory), end="\n\n")
-    console.print(table)
+    console.print(Text(report.memory))
+    for found in report.tables:
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        for heading in found.headings:
+            table.add_column(heading, justify="right" if heading in NUMBERS else "left", overflow="fold")
+        for row in found.rows:
+            table.add_row(*map(Text, row))
+        console.print(Text(f"\n{found.title}" if found.title else ""))
+        console.print(table)

@@ -22,6 +22,7 @@ from convc.ir.text import parse_graph
 from convc.passes.pipeline import Trace
 from convc.runtime.cpu import CpuExecutable
 from convc.runtime.emulator import EmulatorExecutable
+from convc.runtime.program_report import ProgramReport
 from convc.runtime.targets import on_device
 from convc.testing.trial import trial
 
@@ -38,7 +39,11 @@ MOST_COUNTERS, MOST_REPORTS = 12, 4
 @click.option("--mode", type=click.Choice(MODES), default="infer", show_default=True, help="What to compile.")
 @click.option("--rows", type=click.IntRange(1), metavar="N", help="Batch rows of the run; all where left out.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
-@click.option("--counters", is_flag=True, help="Print what the emulator counted: sectors and bank conflicts.")
+@click.option(
+    "--counters",
+    is_flag=True,
+    help="Print what the emulator counted: sectors and bank conflicts, by kernel and by line.",
+)
 @arch_option
 def run(
     what: str,
@@ -65,6 +70,7 @@ def run(
       convc run out/lenet5 --counters
     """
     _refuse(("counters", "check", "arch"), target != "emulator", f"is for the emulator, not target {target}")
+    _refuse(("counters",), not check, "needs the check, which counts what it sees")
     _refuse(("mode",), Path(what).is_dir(), f"is for models: {what} is a folder, compiled in a mode of its own")
     with working(f"running {what}"):
         if Path(what).is_dir():
@@ -88,6 +94,7 @@ def run(
         reports = executable.reports
         _print_launches(executable, text or executable.source.text)
         if counters:
+            click.echo(f"\n{ProgramReport(trace, executable.counted()).traffic}\n")
             _print_counters(executable)
     for c in compared:
         click.echo(str(c))

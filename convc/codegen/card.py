@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from convc.codegen.names import comment, count
+from convc.codegen.traffic import Traffic
 from convc.ir.core import Node
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Axis
@@ -19,7 +20,10 @@ from convc.passes.lanes import Access
 
 @dataclass(frozen=True)
 class Card:
-    """Figures at full batch capacity. `im2col_bytes`: the matrix that is gathered instead of stored."""
+    """Figures at full batch capacity. `im2col_bytes`: the matrix that is gathered instead of stored.
+
+    `counted`: what a run moved, where one was counted.
+    """
 
     path: str
     passes: tuple[str, ...]
@@ -27,6 +31,7 @@ class Card:
     bytes: int
     im2col_bytes: int
     lines: tuple[str, ...]
+    counted: Traffic | None = None
 
 
 def card_for(node: Node, extra: Sequence[str] = ()) -> Card:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from convc.codegen.cuda.emit import CudaSource, Launch
 from convc.codegen.names import count as count
 from convc.codegen.source import Kernel, Parameter, Source
+from convc.codegen.traffic import Traffic
 from convc.ir.core import Graph, Value
 from convc.ir.kernels import AnyGemmSchedule, AnyLoopSchedule, Gemm, Loops
 from convc.passes.plan_memory import unplanned_bytes
@@ -34,7 +35,10 @@ class Argument:
 
 @dataclass(frozen=True)
 class KernelSummary:
-    """One kernel at full batch capacity; `bytes` is what it moves at least. `gemm` and `schedules`: one a phase."""
+    """One kernel at full batch capacity; `bytes` is what it moves at least. `gemm` and `schedules`: one a phase.
+
+    `counted`: what a run moved, where one was counted.
+    """
 
     name: str
     path: str
@@ -45,6 +49,7 @@ class KernelSummary:
     gemm: tuple[Extents, ...]
     schedules: tuple[AnyGemmSchedule | AnyLoopSchedule, ...]
     parameters: tuple[Argument, ...]
+    counted: Traffic | None = None
 
     @property
     def tile(self) -> str:
@@ -152,6 +157,7 @@ def _kernel(kernel: Kernel) -> KernelSummary:
         gemm=tuple(Extents(*v.extents) for v in op.phases) if isinstance(op, Gemm) else (),
         schedules=schedules,
         parameters=tuple(Argument(p.pointer, p.dtype, p.written, v.name) for p, v in zip(kernel.parameters, values)),
+        counted=card.counted,
     )
 
 

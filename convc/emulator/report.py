@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from convc.emulator.ptx import Place
@@ -99,6 +100,11 @@ class Counter:
     lanes: int
     moved: int
     ideal: int
+
+    @property
+    def stores(self) -> bool:
+        """Whether it only writes; all else are loads, cp.async and atomics that return a value among them."""
+        return re.match(r"(@\S+ )?(st|red)\.", self.instruction) is not None
 
     def __str__(self) -> str:
         where = str(self.place) if self.place else f"PTX line {self.ptx_line}"

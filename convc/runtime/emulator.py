@@ -19,6 +19,7 @@ from convc.errors import RunError
 from convc.ir.core import Graph
 from convc.ir.types import DTYPES
 from convc.runtime.store import KINDS, ParameterStore, aligned_zeros
+from convc.runtime.traffic import traffic_of
 
 Array = npt.NDArray[Any]
 
@@ -28,8 +29,8 @@ class EmulatorExecutable:
 
     Each launch may touch the bytes of the buffers that it names and no others. `check`: races, reads of what
     nobody wrote, accesses outside and the like end the run with a RunError; `reports` holds them all, `results`
-    what each launch found and counted. `text`: CUDA to run instead of what is generated, with the same kernels.
-    `collect`: keep the findings and raise nothing.
+    what each launch found and counted. `source`: the graph's, where it is written already; `text`: CUDA to run
+    instead of it, with the same kernels. `collect`: keep the findings and raise nothing.
     """
 
     target = "emulator"
@@ -41,16 +42,19 @@ class EmulatorExecutable:
         *,
         check: bool = True,
         arch: str = DEFAULT_ARCH,
+        source: CudaSource | None = None,
         text: str | None = None,
         collect: bool = False,
     ) -> None:
         self.graph = graph
-        self.source: CudaSource = emit_cuda(graph)
+        self.source: CudaSource = source or emit_cuda(graph)
         self.check = check
         self.collect = collect
         self.reports: list[Report] = []
         self.instructions = 0
         self.results: dict[str, Result] = {}
+        self._rows = 0
+        self._text = text or self.source.text
         texts = units_of(self.source, text)
         built = side_by_side(lambda unit: build_ptx(unit, self.source.entry, arch, cache), texts)
         self._modules = {name: module for module in map(Module, built) for name in module.names}
@@ -64,11 +68,23 @@ class EmulatorExecutable:
         self._store = store
         self._stores = [_bytes(store[v.name]) for v in self.graph.inputs_of(*KINDS)]
 
+    def counted(self) -> CudaSource:
+        """The source, what its kernels moved in the last run on their cards; as it is where none went to its end.
+
+        What is not checked is not counted.
+        """
+        if not self.check or len(self.results) < len(self.source.launches):
+            return self.source
+        rows = self._rows if any(v.type.rows is not None for v in self.graph.inputs) else None
+        return self.source.with_counts(traffic_of(self.source, self._text, self.results, rows))
+
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int) -> None:
         """One run; raises RunError where the check found something."""
         self._store.move_to(None)
         self.reports = []
+        self.results = {}
         self.instructions = 0
+        self._rows = rows
         kinds = [DTYPES[v.type.dtype] for v in self.graph.inputs_of("scalar")]
         memory = {
             "input": [_bytes(a) for a in inputs],

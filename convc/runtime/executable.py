@@ -33,6 +33,15 @@ class Executable(Protocol):
 
 
 @runtime_checkable
+class Counting(Executable, Protocol):
+    """An executable that counts what its kernels move: the emulator."""
+
+    def counted(self) -> Source:
+        """The source, the counts of the last run on its cards; without them before the first."""
+        ...
+
+
+@runtime_checkable
 class Sweeper(Executable, Protocol):
     """An executable that goes through many batches without waiting for each: a device's."""
 

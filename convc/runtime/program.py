@@ -17,7 +17,7 @@ from convc.ir.ops.loss import Labelled
 from convc.ir.philox import fold_seed
 from convc.ir.types import DTYPES
 from convc.passes.pipeline import Trace
-from convc.runtime.executable import Executable, Sweeper
+from convc.runtime.executable import Counting, Executable, Sweeper
 from convc.runtime.program_report import ProgramReport
 from convc.runtime.store import ParameterStore
 
@@ -70,8 +70,12 @@ class Program:
         raise RunError(f"no kernel starts with '{prefix}'; there are {', '.join(k.name for k in self.kernels)}")
 
     def report(self) -> ProgramReport:
-        """Kernels, memory and IR: `print(program.report())`, or `program.report().save("report.html")`."""
-        return ProgramReport(self.trace, self.executable.source)
+        """Kernels, memory and IR: `print(program.report())`, or `program.report().save("report.html")`.
+
+        On target emulator it also has what each kernel moved in the program's last run, once there was one.
+        """
+        source = self.executable.counted() if isinstance(self.executable, Counting) else self.executable.source
+        return ProgramReport(self.trace, source)
 
     def __call__(self, *inputs: Any, out: Any = None, **named: Any) -> Any:
         scalars = [self._scalar(v, named) for v in self._scalars]

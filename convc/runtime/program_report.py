@@ -10,6 +10,7 @@ from convc.build.files import write_atomically
 from convc.codegen.env import environment
 from convc.codegen.source import Source
 from convc.codegen.summary import KernelSummary, ProgramSummary, count, summarise
+from convc.codegen.traffic import HEADINGS as COUNTED
 from convc.ir.core import Graph
 from convc.ir.lexer import printable
 from convc.passes.pipeline import Trace
@@ -17,7 +18,22 @@ from convc.passes.plan_memory import intervals
 from convc.passes.stages import stage_diff
 
 HEADINGS = ("kernel", "from", "FLOP", "bytes", "tile", "share of FLOP")
-NUMBERS = ("FLOP", "bytes", "share of FLOP")
+NUMBERS = ("FLOP", "bytes", "share of FLOP", *COUNTED)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One row a kernel; those of `headings` that are in `NUMBERS` stand over numbers. `title` may be empty."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+    def __str__(self) -> str:
+        table = [self.headings, *self.rows]
+        widths = [max(len(row[i]) for row in table) for i in range(len(self.headings))]
+        lines = ["  ".join(map(_aligned, row, widths, self.headings)).rstrip() for row in table]
+        return "\n".join([self.title, *lines] if self.title else lines)
 
 
 @dataclass(frozen=True)
@@ -49,10 +65,22 @@ class ProgramReport:
     def graph(self) -> Graph:
         return self.trace.stages[-1][1]
 
+    @property
+    def tables(self) -> list[Table]:
+        """What the kernels are, and what they moved where that was counted."""
+        return [Table("", HEADINGS, self.rows()), *([self.traffic] if self.traffic.rows else [])]
+
     def rows(self) -> list[tuple[str, ...]]:
         """One row a kernel, under `HEADINGS`."""
         total = max(self.summary.totals.flops, 1)
         return [_row(k, k.flops / total) for k in self.summary.kernels]
+
+    @property
+    def traffic(self) -> Table:
+        """What each kernel moved in a run, where one was counted; else no rows."""
+        counted = [(k.name, k.counted) for k in self.summary.kernels if k.counted is not None]
+        rows = next((f", batch rows {x.rows}" for _, x in counted if x.rows), "")
+        return Table(f"counted by the emulator{rows}", ("kernel", *COUNTED), [(n, *x.row) for n, x in counted])
 
     @property
     def headline(self) -> str:
@@ -69,10 +97,7 @@ class ProgramReport:
         return f"arena {count(t.arena_bytes)}B ({count(t.arena_bytes_without_reuse)}B without reuse)"
 
     def __str__(self) -> str:
-        table = [HEADINGS, *self.rows()]
-        widths = [max(len(row[i]) for row in table) for i in range(len(HEADINGS))]
-        lines = ["  ".join(map(_aligned, row, widths, HEADINGS)).rstrip() for row in table]
-        return "\n".join([self.headline, self.memory, "", *lines])
+        return "\n\n".join([f"{self.headline}\n{self.memory}", *map(str, self.tables)])
 
     def html(self) -> str:
         """The page: table, memory, kernels with their cards, what each pass did, buffers. No scripts."""

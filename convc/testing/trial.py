@@ -49,7 +49,15 @@ def trial(trace: Trace, executable: Executable, rows: int | None = None, seed: i
 
     The inputs depend on the seed and on names and shapes alone. Raises RunError where the run itself fails.
     """
-    first, kernels = trace.stages[0][1], trace.after("schedule")
+    inputs, found = random_run(trace, executable, rows, seed)
+    return _compare(trace.after("schedule"), inputs, found)
+
+
+def random_run(
+    trace: Trace, executable: Executable, rows: int | None = None, seed: int = 0
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Runs the executable once: its inputs by name, and its outputs and updates. Raises RunError where it fails."""
+    first = trace.stages[0][1]
     program = Program(trace, executable, ParameterStore())
     graph = program.graph
     inputs = random_inputs(first, rows, seed) | random_inputs(graph, rows, seed)
@@ -59,8 +67,7 @@ def trial(trace: Trace, executable: Executable, rows: int | None = None, seed: i
     scalars = {v.name: _number(inputs[v.name], v.type.dtype) for v in graph.inputs_of("scalar")}
     results = program(*data, **scalars)
     found = dict(zip([v.name for v in graph.outputs], results if isinstance(results, tuple) else (results,)))
-    found |= {name: program.parameters[name] for name in graph.updates}
-    return _compare(kernels, inputs, found)
+    return inputs, found | {name: program.parameters[name] for name in graph.updates}
 
 
 def _number(value: Array, dtype: str) -> float | int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from convc.codegen.card import card_for
 from convc.codegen.cuda.gemm import GemmPlan, plan_gemm
@@ -12,6 +13,7 @@ from convc.codegen.env import render
 from convc.codegen.names import comment, count, identifier, unique
 from convc.codegen.source import Kernel, Parameter, Source, check_values, kernel_name, parameters_of
 from convc.codegen.storage import Place, barriers, storage
+from convc.codegen.traffic import Traffic
 from convc.errors import IRError
 from convc.ir.core import Graph, Node, Value
 from convc.ir.kernels import BlockTile, Gemm, Loops, TeamSchedule
@@ -78,7 +80,12 @@ class Launch:
     kernels: tuple[CudaKernel, ...]
     parameters: tuple[Parameter, ...]
     calls: tuple[Call, ...] = ()
-    source: str = ""
+
+    @cached_property
+    def source(self) -> str:
+        """Its kernels, and where several bodies share the grid the function that calls them."""
+        dispatch = [render("cuda/dispatch.cu.j2", launch=self)] if self.calls else []
+        return "\n".join([*(k.source for k in self.kernels), *dispatch])
 
     @property
     def threads(self) -> int:
@@ -116,13 +123,26 @@ class Launch:
 
 @dataclass(frozen=True)
 class CudaSource(Source):
-    """One file, and the launches in the order in which they run."""
+    """One file: its `head`, and the launches in the order in which they run."""
 
     kernels: tuple[CudaKernel, ...]
     launches: tuple[Launch, ...]
-    text: str
+    head: str
 
     language = "cuda"
+
+    @cached_property
+    def text(self) -> str:
+        return "\n".join([self.head, *(launch.source for launch in self.launches)])
+
+    def with_counts(self, counted: Mapping[str, Traffic]) -> CudaSource:
+        """The same program, its cards with what a run of each kernel moved, by the kernel's name."""
+
+        def noted(kernels: tuple[CudaKernel, ...]) -> tuple[CudaKernel, ...]:
+            return tuple(replace(k, card=replace(k.card, counted=counted[k.name])) for k in kernels)
+
+        launches = tuple(replace(launch, kernels=noted(launch.kernels)) for launch in self.launches)
+        return replace(self, kernels=tuple(k for x in launches for k in x.kernels), launches=launches)
 
     @property
     def file(self) -> str:
@@ -140,9 +160,8 @@ class CudaSource(Source):
         parts: list[list[Launch]] = [[] for _ in range(count)]
         for launch in sorted(self.launches, key=lambda x: -len(x.source)):
             min(parts, key=lambda part: sum(len(x.source) for x in part)).append(launch)
-        head = self.text[: len(self.text) - sum(len(x.source) + 1 for x in self.launches)]
         return [
-            "\n".join([head, *(x.source if x in part else "\n" * x.source.count("\n") for x in self.launches)])
+            "\n".join([self.head, *(x.source if x in part else "\n" * x.source.count("\n") for x in self.launches)])
             for part in parts
         ]
 
@@ -173,7 +192,7 @@ def emit_cuda(graph: Graph, target: Target = CUDA) -> CudaSource:
     entry = f"{identifier(graph.name, 'program')}_step"
     head = render("cuda/program.cu.j2", name=comment(graph.name), kernels=kernels, launches=launches,
                   arena_bytes=graph.arena_bytes, body=body, vectors=_vectors(kernels))  # fmt: skip
-    return CudaSource(entry, kernels, tuple(launches), f"{head}\n{body}")
+    return CudaSource(entry, kernels, tuple(launches), head)
 
 
 def _vectors(kernels: Sequence[CudaKernel]) -> set[tuple[str, int, str]]:
@@ -291,7 +310,7 @@ def _title(graph: Graph, group: Sequence[CudaKernel]) -> str:
 def _launch(name: str, kernels: tuple[CudaKernel, ...]) -> Launch:
     first = kernels[0]
     if len(kernels) == 1 and len(first.bodies) == 1:
-        return Launch(name, kernels, first.parameters, source=first.source)
+        return Launch(name, kernels, first.parameters)
     parameters = _joined(kernels)
     pointer = {(p.place, p.written, p.dtype): p.pointer for p in parameters}
     calls: list[Call] = []
@@ -301,9 +320,7 @@ def _launch(name: str, kernels: tuple[CudaKernel, ...]) -> Launch:
         for body in k.bodies:
             calls.append(Call(body, at, at + body.plan.blocks, names))
             at += body.plan.blocks
-    launch = Launch(name, kernels, parameters, tuple(calls))
-    dispatch = render("cuda/dispatch.cu.j2", launch=launch)
-    return replace(launch, source="\n".join([*(k.source for k in kernels), dispatch]))
+    return Launch(name, kernels, parameters, tuple(calls))
 
 
 def _joined(kernels: Sequence[CudaKernel]) -> tuple[Parameter, ...]:
