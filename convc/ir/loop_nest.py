@@ -42,6 +42,11 @@ class Reduce:
         if not len(self.results) == len(self.values) == width:
             raise IRError(f"monoid {self.monoid} has {width} components, not {len(self.results)}")
 
+    @property
+    def roots(self) -> tuple[Scalar, ...]:
+        """The expressions that it evaluates."""
+        return self.values
+
 
 @dataclass(frozen=True)
 class Map:
@@ -49,6 +54,11 @@ class Map:
 
     axes: tuple[Axis, ...]
     stores: tuple[Store, ...]
+
+    @property
+    def roots(self) -> tuple[Scalar, ...]:
+        """The expressions that it evaluates."""
+        return tuple(s.value for s in self.stores)
 
 
 Stage = Reduce | Map
@@ -68,8 +78,7 @@ class LoopNest:
         outer = prod(int(a.extent) for a in self.axes)
         for stage in self.stages:
             inner = outer * prod(int(a.extent) for a in stage.axes)
-            roots = stage.values if isinstance(stage, Reduce) else [s.value for s in stage.stores]
-            total += inner * sum(len([e for e in walk(r) if e.children()]) for r in roots)
+            total += inner * sum(len([e for e in walk(r) if e.children()]) for r in stage.roots)
             total += inner if isinstance(stage, Reduce) else 0
         return total
 

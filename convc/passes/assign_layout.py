@@ -1,7 +1,8 @@
-"""Which layout each tensor has: batch rows in blocks of lanes, so that one vector holds one pixel of many rows.
+"""Which layout each tensor has: for vectors batch rows in blocks of lanes, for blocks of threads NCHW or NHWC.
 
-With the batch innermost every pixel, tap and channel of a network is uniform across a vector's lanes: no
-masks for padding, no strided loads in pooling, no transposes. It needs enough rows to fill the lanes.
+With the batch innermost one vector holds one pixel of many rows, and every pixel, tap and channel of a network is
+uniform across its lanes: no masks for padding, no strided loads in pooling, no transposes. It needs enough rows to
+fill the lanes. Threads have no lanes to fill, and the order of channels and pixels is chosen by the model's time.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from convc.ir.core import Graph, Node, Value, fresh_builder
+from convc.ir.kernels import KernelOp
 from convc.ir.ops.shape import Relayout, batch_blocked
+from convc.passes.channel_order import choose_channel_order
 from convc.passes.registry import register_pass
 from convc.passes.target import CPU, Target
 
 FEWEST_LANES = 4
+CHANNEL_LEVEL = 5
+"""The rung of the ladder that chooses between NCHW and NHWC."""
 
 
 @register_pass
@@ -21,8 +26,11 @@ def assign_layout(graph: Graph, target: Target = CPU) -> Graph:
     """%a: f32[n<=64,C,H,W] -> %a: f32[n<=64,C,H,W|0123.0x16]; relayout at inputs that are read and at outputs
 
     Fires for batch rows of capacity 4 and more; the width is the target's lanes or, for a small capacity,
-    the greatest power of two that does not exceed it.
+    the greatest power of two that does not exceed it. For blocks of threads: %a: f32[n<=64,C,H,W|0231] where
+    NHWC takes less time; inputs and outputs are row-major, and no tensor is copied.
     """
+    if target.simt:
+        return _images(graph, target) if target.level >= CHANNEL_LEVEL else graph
     rows = next((v.type.rows for v in graph.values() if v.type.rows is not None), None)
     width = target.lanes
     while rows is not None and width > rows:
@@ -57,6 +65,20 @@ def assign_layout(graph: Graph, target: Target = CPU) -> Graph:
         for old, new in zip(graph.outputs, inner.outputs)
     )
     return replace(inner, nodes=(*entry, *inner.nodes, *back.values()), outputs=outputs)
+
+
+def _images(graph: Graph, target: Target) -> Graph:
+    if any(isinstance(n.op, KernelOp) for n in graph.nodes):
+        return graph  # kernels were lowered for the layouts that they have
+    types = choose_channel_order(graph, target)
+    renamed = {v: Value(v.name, t) for v, t in types.items()}
+    nodes = [
+        replace(n, outputs=tuple(renamed.get(v, v) for v in n.outputs), passes=n.made_by("assign_layout"))
+        if any(v in renamed for v in n.outputs)
+        else n
+        for n in graph.nodes
+    ]
+    return graph.with_nodes(nodes, renamed)
 
 
 def _blocked(v: Value, width: int, name: str) -> Value:

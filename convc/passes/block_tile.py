@@ -46,8 +46,8 @@ ISSUE = 128
 LINE = 32
 """Elements of a cache line: the L1 cache, which shared memory is a part of, serves one a cycle."""
 FLAT, ROWS, SLICED = 16, 9, 7
-"""Instructions a gathered element: where each works out its own place along K; in a sum over batch rows, where a
-thread's elements share theirs; and in a walk along one axis, where a slice's elements do."""
+"""Instructions a gathered element: where each works out its own place along K, or tests guards of its own; in a sum
+over batch rows, where a thread's elements share theirs; and in a walk along one axis, where a slice's elements do."""
 LATENCY, SYNC, START = 700, 60, 2500
 """Cycles until a copy is there; for a slice's barrier; for a block's first slice and its epilogue."""
 TIE = 0.01
@@ -74,8 +74,10 @@ def ranking(node: Node, target: Target) -> list[Estimate]:
     assert isinstance(node.op, Gemm)
     phases, inputs = node.op.phases, [v.type for v in node.inputs]
     floor = memory_seconds(node, target)
+    outputs = [v.type for v in node.outputs]
+    work = [(view, _sides(view, inputs), _stored(view, outputs)) for view in phases]
     found = [
-        Estimate(t, max(floor, sum(_cycles(view, inputs, t, target) for view in phases) / target.clock_hz))
+        Estimate(t, max(floor, sum(_cycles(*phase, t, target) for phase in work) / target.clock_hz))
         for t in candidates(phases, target.level)
     ]
     return sorted(found, key=lambda e: e.seconds)
@@ -122,7 +124,40 @@ def _fits(view: GemmView, name: str, depth: int) -> bool:
     return axis is not None and -(-int(axis.extent) // depth) * depth <= WASTE * int(axis.extent)
 
 
-def _cycles(view: GemmView, inputs: Sequence[TensorType], t: BlockTile, target: Target) -> float:
+@dataclass(frozen=True)
+class _Side:
+    """One factor: the axes of its lines, and where an element lies, None where it is no plain load.
+
+    `inside`: no guard depends on the element. `whole`: four neighbouring lines may be one copy.
+    """
+
+    line: tuple[Axis, ...]
+    offset: Index | None
+    inside: bool = False
+    whole: bool = False
+
+
+def _sides(view: GemmView, inputs: Sequence[TensorType]) -> tuple[_Side, _Side]:
+    return _side(view.a, view.m, inputs), _side(view.b, view.n, inputs)
+
+
+def _side(factor: Scalar, line: Sequence[Axis], inputs: Sequence[TensorType]) -> _Side:
+    if not isinstance(factor, Load):
+        return _Side(tuple(line), None)
+    found = inputs[factor.operand]
+    offset = found.offset(factor.coords)
+    inside = all(c.within(0, int(e)) for c, e in zip(factor.coords, found.shape))
+    whole = inside and _neighbours(offset, line) and int(line[-1].extent) % 4 == 0
+    return _Side(tuple(line), offset, inside, whole)
+
+
+def _stored(view: GemmView, outputs: Sequence[TensorType]) -> Index:
+    """Where a result lies, of the first store."""
+    s = view.stores[0]
+    return outputs[s.output].offset(s.coords)
+
+
+def _cycles(view: GemmView, sides: tuple[_Side, _Side], stored: Index, t: BlockTile, target: Target) -> float:
     groups, m, n, k = view.extents
     blocks = groups * -(-m // t.block_m) * -(-n // t.block_n)
     slices = _slices(view, t) if k else 0
@@ -131,43 +166,38 @@ def _cycles(view: GemmView, inputs: Sequence[TensorType], t: BlockTile, target: 
     waves = -(-per_unit // resident)
     multiply = t.block_m * t.block_n * t.block_k
     quads = -(-t.thread_m // 4) + -(-t.thread_n // 4)
-    gathers = [
-        _gather(f, inputs, line, view, lines, t)
-        for f, line, lines in ((view.a, view.m, t.block_m), (view.b, view.n, t.block_n))
-    ]
+    gathers = [_gather(side, view, lines, t) for side, lines in zip(sides, (t.block_m, t.block_n))]
     issue = (multiply + t.threads * t.block_k * quads * 2 + sum(i for i, _ in gathers)) / ISSUE + SYNC
     lines = t.threads // 32 * t.block_k * quads * 1.5 + sum(x for _, x in gathers)
     wait = LATENCY / max(t.stages - 1, 1) if t.stages > 1 else LATENCY
     slowest = max(resident * issue, resident * lines, wait + issue)
-    return waves * (slices * (slowest + TIE * lines) + START)
+    stores = t.block_m * t.block_n / 32 * cache_lines(stored, tuple(view.n), t.block_n)
+    return waves * (slices * (slowest + TIE * lines) + START + resident * stores)
 
 
-def _gather(
-    factor: Scalar, inputs: Sequence[TensorType], line: Sequence[Axis], view: GemmView, lines: int, t: BlockTile
-) -> tuple[float, float]:
+def _gather(side: _Side, view: GemmView, lines: int, t: BlockTile) -> tuple[float, float]:
     """Instructions, and cache lines, that a slice of one factor takes."""
     elements = lines * t.block_k
     summed = any(isinstance(a.extent, Rows) for a in (*view.batch, *view.k))
     each: float = SLICED if t.slice else ROWS if summed else FLAT
-    if not isinstance(factor, Load):
+    if side.offset is None:
         return float(each * elements), float(elements)
-    found = inputs[factor.operand]
-    offset = found.offset(factor.coords)
     axis = next((a for a in view.k if a.name == t.slice), None)
     k = (axis,) if axis else view.k
-    along_k = takes_k(offset, line, lines, k, t.block_k)
-    touched = cache_lines(offset, k, t.block_k) if along_k else cache_lines(offset, tuple(line), lines)
-    inside = all(c.within(0, int(e)) for c, e in zip(factor.coords, found.shape))
-    if not along_k and _neighbours(offset, line) and inside and t.stages > 1 and int(line[-1].extent) % 4 == 0:
+    along_k = takes_k(side.offset, side.line, lines, k, t.block_k)
+    touched = cache_lines(side.offset, k, t.block_k) if along_k else cache_lines(side.offset, side.line, lines)
+    if along_k and not side.inside:
+        each = max(each, FLAT)
+    elif not along_k and side.whole and t.stages > 1:
         each /= 4
     return each * elements, elements / 32 * touched
 
 
 def lines_a_request(view: GemmView, inputs: Sequence[TensorType], t: BlockTile) -> tuple[float, float]:
     """Cache lines that a warp's 32 elements lie in when they are gathered: of A, of B."""
-    sides = ((view.a, view.m, t.block_m), (view.b, view.n, t.block_n))
-    touched = [_gather(f, inputs, line, view, lines, t)[1] * 32 / (lines * t.block_k) for f, line, lines in sides]
-    return touched[0], touched[1]
+    sides = zip(_sides(view, inputs), (t.block_m, t.block_n))
+    a, b = (_gather(side, view, lines, t)[1] * 32 / (lines * t.block_k) for side, lines in sides)
+    return a, b
 
 
 def takes_k(offset: Index, line: Sequence[Axis], lines: int, k: Sequence[Axis], depth: int) -> bool:

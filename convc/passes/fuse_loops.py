@@ -12,7 +12,7 @@ from math import prod
 from convc.ir.core import Graph, Node, Value
 from convc.ir.index import Axis, Bound, IndexLike
 from convc.ir.kernels import Gemm, KernelOp, Loops
-from convc.ir.loop_nest import Map, Reduce, Stage
+from convc.ir.loop_nest import Map, Stage
 from convc.ir.scalar import Const, Load, RowCount, Scalar, Store, load, loads, rewrite, substitute_axes, walk
 from convc.passes.compose import compact, kernel_loads, map_kernel, pointwise_stores, renumber, sort_nodes
 from convc.passes.eliminate_dead import eliminate_dead
@@ -72,8 +72,7 @@ def _pays(value: Scalar, v: Value, reader: Node, readers: int) -> bool:
     outer = prod(int(a.extent) for a in nest.axes)
     found = []
     for stage in nest.stages:
-        roots = stage.values if isinstance(stage, Reduce) else [s.value for s in stage.stores]
-        hits = [e for e in loads(*roots) if reader.inputs[e.operand] is v]
+        hits = [e for e in loads(*stage.roots) if reader.inputs[e.operand] is v]
         found += [outer * prod(int(a.extent) for a in stage.axes)] * len(hits)
     return len(found) == 1 and found[0] <= v.type.elements
 

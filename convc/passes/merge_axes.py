@@ -12,20 +12,24 @@ from convc.ir.loop_nest import LoopNest, Map, Reduce, Stage
 from convc.ir.scalar import Load, Store, substitute_axes
 from convc.ir.types import Rows
 from convc.passes.compose import kernel_loads
+from convc.passes.nest_order import in_memory_order
 from convc.passes.registry import register_pass
+from convc.passes.target import CPU, Target
 
 
 @register_pass
-def merge_axes(graph: Graph) -> Graph:
+def merge_axes(graph: Graph, target: Target = CPU) -> Graph:
     """loops: for(k:120, c:400) store 0[k, c] = ... -> loops: for(kc:48000) store 0[kc / 400, kc % 400] = ...
 
     Fires for neighbouring outer axes where the offset of every access is linear in the merged one: the
     division cancels in the address. Batch rows, whose number is only known at run time, stay apart.
+    For blocks of threads the axes first take the order in which the result lies in memory.
     """
-    return graph.with_nodes(_merged(n) if isinstance(n.op, Loops) else n for n in graph.nodes)
+    return graph.with_nodes(_merged(n, target) if isinstance(n.op, Loops) else n for n in graph.nodes)
 
 
-def _merged(node: Node) -> Node:
+def _merged(node: Node, target: Target) -> Node:
+    node = in_memory_order(node) if target.simt else node
     assert isinstance(node.op, Loops)
     nest = node.op.nest
     at = 0

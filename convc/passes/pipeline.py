@@ -24,6 +24,7 @@ from convc.passes.fuse_loops import fuse_loops
 from convc.passes.lower import lower
 from convc.passes.merge_axes import merge_axes
 from convc.passes.nest_products import nest_products
+from convc.passes.order_axes import order_axes
 from convc.passes.plan_memory import plan_memory
 from convc.passes.registry import apply
 from convc.passes.schedule import schedule
@@ -41,6 +42,7 @@ GENERATE: tuple[Pass, ...] = (
     assign_layout,
     lower,
     nest_products,
+    order_axes,
     split_k,
     arrange_factors,
     fuse_loops,

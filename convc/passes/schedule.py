@@ -32,8 +32,7 @@ def _scheduled(node: Node, target: Target) -> Node:
     accesses = []
     for stage in nest.stages:
         weight = float(prod(int(a.extent) for a in stage.axes))
-        roots = stage.values if isinstance(stage, Reduce) else [s.value for s in stage.stores]
-        accesses += [Access(e.coords, node.inputs[e.operand].type, weight) for e in loads(*roots)]
+        accesses += [Access(e.coords, node.inputs[e.operand].type, weight) for e in loads(*stage.roots)]
         if not isinstance(stage, Reduce):
             accesses += [Access(s.coords, node.outputs[s.output].type, weight) for s in stage.stores]
     reduces = [stage for stage in nest.stages if isinstance(stage, Reduce)]

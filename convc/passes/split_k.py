@@ -16,7 +16,7 @@ from convc.ir.index import Axis, Index
 from convc.ir.kernels import Gemm, Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce, axes_of
 from convc.ir.scalar import Local, load, store
-from convc.ir.types import Rows, TensorType
+from convc.ir.types import Layout, Rows, TensorType
 from convc.passes.block_tile import best_seconds
 from convc.passes.registry import register_pass
 from convc.passes.target import CPU, Target
@@ -52,7 +52,7 @@ def _split(node: Node, target: Target, taken: set[str]) -> list[Node] | None:
     if axis is None or len(view.stores) != 1 or view.stores[0].value != ACC:
         return None
     result = node.out.type
-    t = TensorType(result.dtype, (axis.extent, *result.shape))
+    t = TensorType(result.dtype, (axis.extent, *result.shape), _parts_layout(view))
     if t.nbytes > MOST_BYTES:
         return None
     name = f"{node.out.name}.parts"
@@ -81,6 +81,16 @@ def _axis(view: GemmView) -> Axis | None:
     if rows is None and any(isinstance(a.extent, Rows) for a in others):
         return None  # the parts would need two axes in front
     return rows or next(a for a in view.k if a.extent > 1)
+
+
+def _parts_layout(view: GemmView) -> Layout | None:
+    """Parts lie in the order of the view's axes, so that neighbours in a tile are stored side by side."""
+    coords = view.stores[0].coords
+    axes = [Index.of(a) for a in (*view.m, *view.n)]
+    if not all(c in axes for c in coords):
+        return None
+    order = sorted(range(len(coords)), key=lambda i: axes.index(coords[i]))
+    return Layout((0, *(i + 1 for i in order))) if order != sorted(order) else None
 
 
 def _parts(node: Node, view: GemmView, axis: Axis, parts: Value) -> Node:

@@ -18,6 +18,7 @@ from convc.ir.types import Rows, TensorType
 from convc.passes.compose import compact, map_stage, renumber
 from convc.passes.registry import register_pass
 from convc.passes.target import CPU, Target
+from convc.passes.teams import side_by_side
 
 SPLIT = ("sum", "max")
 """Monoids of one component whose parts may be joined in any grouping."""
@@ -26,13 +27,16 @@ LONGEST = 2048
 PART = 1024
 """The most elements of a part, where an axis has to be cut: into equal parts."""
 SHORTEST = 32
+THREADS = 512
+"""For each multiprocessor: what a thread a result wants, where neighbours along the results read neighbours."""
 
 
 @register_pass
 def split_reductions(graph: Graph, target: Target = CPU) -> Graph:
     """loops: for(c:6) sum over (n, h, w) -> loops: for(n, c:6) sum over (h, w); loops: for(c:6) sum over (n)
 
-    Fires for blocks of threads, where the results are fewer than the multiprocessors.
+    Fires for blocks of threads, where the results are fewer than the multiprocessors; where only neighbours along
+    the results read neighbours in memory, as sums over the pixels of NHWC do, where they are fewer than the threads.
     """
     if not target.simt:
         return graph
@@ -61,21 +65,26 @@ def _split(node: Node, target: Target, taken: set[str]) -> tuple[Node, Node] | N
     reduce = reduces[0]
     points = prod(int(a.extent) for a in nest.axes)
     length = prod(int(a.extent) for a in reduce.axes)
-    if points >= target.multiprocessors or length <= LONGEST or (cut := _cut(reduce)) is None:
+    columns = side_by_side(node, nest.axes[-1:]) and not side_by_side(node, reduce.axes[-1:])
+    enough = target.multiprocessors * (THREADS if columns else 1)
+    if points >= enough or length <= LONGEST:
         return None
-    part_axis, inner, value = cut
+    cut = _cut_columns(reduce, -(-enough // points)) if columns else _cut(reduce)
+    if cut is None:
+        return None
+    part_axes, inner, value = cut
     name = f"{node.out.name}.parts"
     while name in taken:
         name += "_"
     taken.add(name)
     rows_first = any(isinstance(a.extent, Rows) for a in nest.axes)
-    axes = (*nest.axes, part_axis) if rows_first else (part_axis, *nest.axes)
+    axes = (*nest.axes, *part_axes) if rows_first else (*part_axes, *nest.axes)
     parts = Value(name, TensorType(node.out.type.dtype, tuple(a.extent for a in axes)))
     stages = (Reduce(inner, reduce.monoid, ("part",), (value,)), Map((), (store(0, axes, Local("part")),)))
     title = f"{reduce.monoid}_parts"
     first = Node(Loops(LoopNest(axes, stages), results=(parts.type,), title=title), node.inputs, (parts,), node.path,
                  node.made_by("split_reductions"))  # fmt: skip
-    joined = Reduce((part_axis,), reduce.monoid, reduce.results, (load(len(node.inputs), *axes),))
+    joined = Reduce(part_axes, reduce.monoid, reduce.results, (load(len(node.inputs), *axes),))
     rest = [map_stage(s, renumber(range(len(node.inputs)))) for s in nest.stages[1:]]
     second = replace(
         node,
@@ -86,16 +95,30 @@ def _split(node: Node, target: Target, taken: set[str]) -> tuple[Node, Node] | N
     return compact(first), compact(second)
 
 
-def _cut(reduce: Reduce) -> tuple[Axis, tuple[Axis, ...], Scalar] | None:
-    """The axis of the parts, what each part reduces over, and its value; None where the reduction cannot be cut."""
+Cut = tuple[tuple[Axis, ...], tuple[Axis, ...], Scalar]
+"""The axes of the parts, what each part reduces over, and its value."""
+
+
+def _cut_columns(reduce: Reduce, parts: int) -> Cut | None:
+    """As many leading axes as make so many parts, batch rows first; the last axis stays each part's own."""
+    axes = sorted(reduce.axes, key=lambda a: not isinstance(a.extent, Rows))
+    count, made = 0, 1
+    while count < len(axes) - 1 and made < parts:
+        made *= int(axes[count].extent)
+        count += 1
+    return (tuple(axes[:count]), tuple(axes[count:]), reduce.values[0]) if made > 1 else _cut(reduce)
+
+
+def _cut(reduce: Reduce) -> Cut | None:
+    """One axis of parts; None where the reduction cannot be cut."""
     (value,) = reduce.values
     long = [a for a in reduce.axes if a.extent > 1]
     if len(long) > 1:
         first = next((a for a in long if isinstance(a.extent, Rows)), max(long, key=lambda a: int(a.extent)))
-        return first, tuple(a for a in reduce.axes if a is not first), value
+        return (first,), tuple(a for a in reduce.axes if a is not first), value
     (axis,) = long
     part = next((d for d in range(PART, SHORTEST, -1) if int(axis.extent) % d == 0), 0)
     if isinstance(axis.extent, Rows) or not part:
         return None
     outer, inner = Axis(f"{axis.name}_part", int(axis.extent) // part), Axis(f"{axis.name}_in", part)
-    return outer, (inner,), substitute_axes(value, {axis: Index.of(outer) * part + inner})
+    return (outer,), (inner,), substitute_axes(value, {axis: Index.of(outer) * part + inner})

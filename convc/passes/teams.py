@@ -8,8 +8,8 @@ from math import prod
 from convc.ir.core import Node
 from convc.ir.index import Axis, Index
 from convc.ir.kernels import Loops, TeamSchedule
-from convc.ir.loop_nest import LoopNest, Map, Reduce, Stage
-from convc.ir.scalar import Scalar, loads
+from convc.ir.loop_nest import LoopNest, Map
+from convc.ir.scalar import loads
 from convc.ir.types import Rows, TensorType
 from convc.passes.target import Target
 
@@ -32,23 +32,19 @@ def team_for(node: Node, target: Target) -> TeamSchedule:
         return TeamSchedule(BLOCK, 1, _vector(node))
     if length >= LONG and points <= target.multiprocessors * 8:
         return TeamSchedule(BLOCK, BLOCK)
-    if points >= ENOUGH and _side_by_side(node, nest.axes[-1:]):
+    if points >= ENOUGH and side_by_side(node, nest.axes[-1:]):
         return TeamSchedule(BLOCK, 1)
-    across = any(_side_by_side(node, s.axes[-1:]) for s in nest.stages if s.axes)
+    across = any(side_by_side(node, s.axes[-1:]) for s in nest.stages if s.axes)
     few = points < target.multiprocessors * 32
     return TeamSchedule(BLOCK, WARP if across or few else 1)
 
 
-def _roots(stage: Stage) -> Sequence[Scalar]:
-    return stage.values if isinstance(stage, Reduce) else [s.value for s in stage.stores]
-
-
-def _side_by_side(node: Node, axis: Sequence[Axis]) -> bool:
+def side_by_side(node: Node, axis: Sequence[Axis]) -> bool:
     """Whether neighbours along the axis read neighbouring elements, or the same one, in every stage."""
     assert isinstance(node.op, Loops)
     if not axis:
         return False
-    found = [e for s in node.op.nest.stages for e in loads(*_roots(s))]
+    found = [e for s in node.op.nest.stages for e in loads(*s.roots)]
     strides = [node.inputs[e.operand].type.offset(e.coords).coefficient(axis[0]) for e in found]
     return all(s in (0, 1) for s in strides) and 1 in strides
 
@@ -60,7 +56,7 @@ def _vector(node: Node) -> int:
     if not nest.axes or isinstance(nest.axes[-1].extent, Rows) or not _pointwise(nest):
         return 1
     axis = nest.axes[-1]
-    accesses = [(e.coords, node.inputs[e.operand].type, bool(e.guards)) for e in loads(*_roots(nest.stages[0]))]
+    accesses = [(e.coords, node.inputs[e.operand].type, bool(e.guards)) for e in loads(*nest.stages[0].roots)]
     if any(node.outputs[s.output].type.offset(s.coords).coefficient(axis) != 1 for s in nest.stores):
         return 1
     accesses += [(s.coords, node.outputs[s.output].type, False) for s in nest.stores]

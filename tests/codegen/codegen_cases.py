@@ -57,3 +57,18 @@ CASES = {
   %loss: f32[] = sum(%4) {axes=[0], mean=True} loc(loss)
   return %loss"""),
 }
+
+CUDA_CASES = {
+    "channels_last_fprop_pool": graph("""%x: f32[n<=20,4,7,9], %w: f32[8,4,3,3] parameter) {
+  %0: f32[n<=20,4,7,9|0231] = relayout(%x)
+  %1: f32[n<=20,8,7,9|0231] = conv2d(%0, %w) {padding=[1, 1]} loc(conv1)
+  %2: f32[n<=20,8,3,4|0231] = max_pool(%1) loc(pool1)
+  %3: f32[n<=20,8,3,4] = relayout(%2)
+  return %3"""),
+    "channels_last_wgrad": graph("""%dy: f32[n<=20,8,7,7], %x: f32[n<=20,4,7,7]) {
+  %0: f32[n<=20,8,7,7|0231] = relayout(%dy)
+  %1: f32[n<=20,4,7,7|0231] = relayout(%x)
+  %2: f32[8,4,3,3] = conv2d_wgrad(%0, %1) {padding=[1, 1]} loc(conv1)
+  return %2"""),
+}
+"""Images as NHWC, which `assign_layout` chooses where it pays: only for blocks of threads."""

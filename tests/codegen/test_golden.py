@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from codegen_cases import CASES
+from codegen_cases import CASES, CUDA_CASES
 
 from convc.codegen.cuda.emit import emit_cuda
 from convc.codegen.emit import emit_c
@@ -22,9 +22,9 @@ def test_golden(name: str, golden) -> None:
     golden.check(f"{name}.c", "\n".join(k.source for k in source.kernels) + "\n" + source.step)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CASES | CUDA_CASES)
 def test_golden_cuda(name: str, golden) -> None:
-    graph = run(parse_graph(CASES[name]), pipeline(train=name.startswith("train")), CUDA).stages[-1][1]
+    graph = run(parse_graph((CASES | CUDA_CASES)[name]), pipeline(train=name.startswith("train")), CUDA).stages[-1][1]
     golden.check(f"{name}.cuda.conv", f"{graph}\n")
     golden.check(f"{name}.cu", emit_cuda(graph).text)
 

@@ -88,7 +88,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  * gather  A along M, 4 cache lines for 32 elements; B along N, 2 cache lines for 32 elements
  * vectors 16-byte copies of B
  * bound   0.0045 us on an H100: 0.000809 us of FP32, 0.0045 us of memory
- * model   6.99 us; 7.12 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
+ * model   7.1 us; 7.35 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    48 kFLOP, 15.1 kB moved at least, 3.19 FLOP/B
  * saved   32 kB of im2col matrix that is never stored
  */

@@ -63,7 +63,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  * launch  10 blocks of 128 threads, 12.3 kB of shared memory
  * gather  A along K, 2 cache lines for 32 elements; B along N, 2 cache lines for 32 elements
  * bound   0.00293 us on an H100: 0.000583 us of FP32, 0.00293 us of memory
- * model   1.91 us; 1.96 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
+ * model   1.92 us; 1.98 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    34.6 kFLOP, 9.82 kB moved at least, 3.52 FLOP/B
  * saved   23 kB of im2col matrix that is never stored
  */
@@ -352,7 +352,7 @@ extern "C" __global__ void __launch_bounds__(256)
  * launch  20 blocks of 128 threads, 12.3 kB of shared memory
  * gather  A along K, 2 cache lines for 32 elements; B along N, 2 cache lines for 32 elements
  * bound   0.00416 us on an H100: 0.000583 us of FP32, 0.00416 us of memory
- * model   1.67 us; 1.7 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
+ * model   1.68 us; 1.71 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    34.6 kFLOP, 13.9 kB moved at least, 2.48 FLOP/B
  * saved   23 kB of im2col matrix that is never stored
  */
