@@ -105,7 +105,7 @@ extern "C" __global__ void __launch_bounds__(128)
     if (m_first >= m_extent) return;
     const int m_thread = thread / 16, n_thread = thread % 16 * 2;
 
-    float acc[1][2] = {};
+    float acc[2] = {};
     /* A: consecutive threads along K */
     const int a_line = thread / 16, a_depth = thread % 16;
     const int gemm_m = m_first + a_line;
@@ -154,22 +154,19 @@ extern "C" __global__ void __launch_bounds__(128)
         commit_copies();
         const int stage = done % 4;
         UNROLL for (int depth = 0; depth < 16; ++depth) {
-            float a_part[1];
-            a_part[0] = a_tile[stage][depth][m_thread];
+            const float a_part = a_tile[stage][depth][m_thread];
             float b_part[2];
             load2(b_part, &b_tile[stage][depth][n_thread]);
-            UNROLL for (int tm = 0; tm < 1; ++tm)
             UNROLL for (int tn = 0; tn < 2; ++tn)
-                acc[tm][tn] += a_part[tm] * b_part[tn];
+                acc[tn] += a_part * b_part[tn];
         }
     }
 
-    UNROLL for (int tm = 0; tm < 1; ++tm)
     UNROLL for (int tn = 0; tn < 2; ++tn) {
         const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
         if (gemm_m < m_extent && gemm_n < n_extent) {
             const int n = gemm_m / 63, p = (gemm_m / 9) % 7, q = gemm_m % 9, k = gemm_n;
-            const float acc_value = acc[tm][tn];
+            const float acc_value = acc[tn];
             t1_ptr[n * 504 + p * 72 + q * 8 + k] = acc_value;
         }
     }

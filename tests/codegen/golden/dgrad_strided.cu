@@ -105,7 +105,7 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase0(const int 
     if (n_first >= n_extent) return;
     const int m_thread = thread / 16, n_thread = thread % 16 * 2;
 
-    float acc[1][2] = {};
+    float acc[2] = {};
     /* A: consecutive threads along M */
     const int a_line = thread % 8, a_depth = thread / 8;
     const int gemm_m = m_first + a_line;
@@ -145,22 +145,19 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase0(const int 
         commit_copies();
         const int stage = done % 4;
         UNROLL for (int depth = 0; depth < 16; ++depth) {
-            float a_part[1];
-            a_part[0] = a_tile[stage][depth][m_thread];
+            const float a_part = a_tile[stage][depth][m_thread];
             float b_part[2];
             load2(b_part, &b_tile[stage][depth][n_thread]);
-            UNROLL for (int tm = 0; tm < 1; ++tm)
             UNROLL for (int tn = 0; tn < 2; ++tn)
-                acc[tm][tn] += a_part[tm] * b_part[tn];
+                acc[tn] += a_part * b_part[tn];
         }
     }
 
-    UNROLL for (int tm = 0; tm < 1; ++tm)
     UNROLL for (int tn = 0; tn < 2; ++tn) {
         const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
         if (gemm_m < m_extent && gemm_n < n_extent) {
             const int c = gemm_m, n = gemm_n / 16, h = (gemm_n / 4) % 4, w = gemm_n % 4;
-            const float acc_value = acc[tm][tn];
+            const float acc_value = acc[tn];
             t0_ptr[n * 147 + c * 49 + h * 14 + w * 2] = acc_value;
         }
     }
@@ -179,7 +176,7 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase1(const int 
     if (n_first >= n_extent) return;
     const int m_thread = thread / 16, n_thread = thread % 16 * 2;
 
-    float acc[1][2] = {};
+    float acc[2] = {};
     /* A: consecutive threads along M */
     const int a_line = thread % 8, a_depth = thread / 8;
     const int gemm_m = m_first + a_line;
@@ -222,22 +219,19 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase1(const int 
         commit_copies();
         const int stage = done % 4;
         UNROLL for (int depth = 0; depth < 16; ++depth) {
-            float a_part[1];
-            a_part[0] = a_tile[stage][depth][m_thread];
+            const float a_part = a_tile[stage][depth][m_thread];
             float b_part[2];
             load2(b_part, &b_tile[stage][depth][n_thread]);
-            UNROLL for (int tm = 0; tm < 1; ++tm)
             UNROLL for (int tn = 0; tn < 2; ++tn)
-                acc[tm][tn] += a_part[tm] * b_part[tn];
+                acc[tn] += a_part * b_part[tn];
         }
     }
 
-    UNROLL for (int tm = 0; tm < 1; ++tm)
     UNROLL for (int tn = 0; tn < 2; ++tn) {
         const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
         if (gemm_m < m_extent && gemm_n < n_extent) {
             const int c = gemm_m, n = gemm_n / 12, h = (gemm_n / 3) % 4, w = gemm_n % 3;
-            const float acc_value = acc[tm][tn];
+            const float acc_value = acc[tn];
             t0_ptr[n * 147 + c * 49 + h * 14 + w * 2 + 1] = acc_value;
         }
     }
@@ -256,7 +250,7 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase2(const int 
     if (n_first >= n_extent) return;
     const int m_thread = thread / 16, n_thread = thread % 16 * 2;
 
-    float acc[1][2] = {};
+    float acc[2] = {};
     /* A: consecutive threads along M */
     const int a_line = thread % 8, a_depth = thread / 8;
     const int gemm_m = m_first + a_line;
@@ -300,22 +294,19 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase2(const int 
         commit_copies();
         const int stage = done % 4;
         UNROLL for (int depth = 0; depth < 16; ++depth) {
-            float a_part[1];
-            a_part[0] = a_tile[stage][depth][m_thread];
+            const float a_part = a_tile[stage][depth][m_thread];
             float b_part[2];
             load2(b_part, &b_tile[stage][depth][n_thread]);
-            UNROLL for (int tm = 0; tm < 1; ++tm)
             UNROLL for (int tn = 0; tn < 2; ++tn)
-                acc[tm][tn] += a_part[tm] * b_part[tn];
+                acc[tn] += a_part * b_part[tn];
         }
     }
 
-    UNROLL for (int tm = 0; tm < 1; ++tm)
     UNROLL for (int tn = 0; tn < 2; ++tn) {
         const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
         if (gemm_m < m_extent && gemm_n < n_extent) {
             const int c = gemm_m, n = gemm_n / 12, h = (gemm_n / 4) % 3, w = gemm_n % 4;
-            const float acc_value = acc[tm][tn];
+            const float acc_value = acc[tn];
             t0_ptr[n * 147 + c * 49 + h * 14 + w * 2 + 7] = acc_value;
         }
     }
@@ -334,7 +325,7 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase3(const int 
     if (n_first >= n_extent) return;
     const int m_thread = thread / 16, n_thread = thread % 16 * 2;
 
-    float acc[1][2] = {};
+    float acc[2] = {};
     /* A: consecutive threads along M */
     const int a_line = thread % 8, a_depth = thread / 8;
     const int gemm_m = m_first + a_line;
@@ -378,22 +369,19 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase3(const int 
         commit_copies();
         const int stage = done % 4;
         UNROLL for (int depth = 0; depth < 16; ++depth) {
-            float a_part[1];
-            a_part[0] = a_tile[stage][depth][m_thread];
+            const float a_part = a_tile[stage][depth][m_thread];
             float b_part[2];
             load2(b_part, &b_tile[stage][depth][n_thread]);
-            UNROLL for (int tm = 0; tm < 1; ++tm)
             UNROLL for (int tn = 0; tn < 2; ++tn)
-                acc[tm][tn] += a_part[tm] * b_part[tn];
+                acc[tn] += a_part * b_part[tn];
         }
     }
 
-    UNROLL for (int tm = 0; tm < 1; ++tm)
     UNROLL for (int tn = 0; tn < 2; ++tn) {
         const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
         if (gemm_m < m_extent && gemm_n < n_extent) {
             const int c = gemm_m, n = gemm_n / 9, h = (gemm_n / 3) % 3, w = gemm_n % 3;
-            const float acc_value = acc[tm][tn];
+            const float acc_value = acc[tn];
             t0_ptr[n * 147 + c * 49 + h * 14 + w * 2 + 8] = acc_value;
         }
     }

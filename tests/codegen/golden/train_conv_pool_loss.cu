@@ -83,7 +83,7 @@ extern "C" __global__ void __launch_bounds__(128)
     if (n_first >= n_extent) return;
     const int m_thread = thread / 16, n_thread = thread % 16 * 2;
 
-    float acc[1][2] = {};
+    float acc[2] = {};
     /* A: consecutive threads along K */
     const int a_line = thread / 16, a_depth = thread % 16;
     const int gemm_m = m_first + a_line;
@@ -125,22 +125,19 @@ extern "C" __global__ void __launch_bounds__(128)
         commit_copies();
         const int stage = done % 4;
         UNROLL for (int depth = 0; depth < 16; ++depth) {
-            float a_part[1];
-            a_part[0] = a_tile[stage][depth][m_thread];
+            const float a_part = a_tile[stage][depth][m_thread];
             float b_part[2];
             load2(b_part, &b_tile[stage][depth][n_thread]);
-            UNROLL for (int tm = 0; tm < 1; ++tm)
             UNROLL for (int tn = 0; tn < 2; ++tn)
-                acc[tm][tn] += a_part[tm] * b_part[tn];
+                acc[tn] += a_part * b_part[tn];
         }
     }
 
-    UNROLL for (int tm = 0; tm < 1; ++tm)
     UNROLL for (int tn = 0; tn < 2; ++tn) {
         const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
         if (gemm_m < m_extent && gemm_n < n_extent) {
             const int k = gemm_m, n = gemm_n / 16, p = (gemm_n / 4) % 4, q = gemm_n % 4;
-            const float acc_value = acc[tm][tn];
+            const float acc_value = acc[tn];
             t1_ptr[n * 48 + k * 16 + p * 4 + q] = nan_max(acc_value, 0.0f);
         }
     }
@@ -374,7 +371,7 @@ extern "C" __global__ void __launch_bounds__(128)
     const int n = group;
     const int m_thread = thread / 16, n_thread = thread % 16 * 2;
 
-    float acc[1][2] = {};
+    float acc[2] = {};
     /* A: consecutive threads along K */
     const int a_line = thread / 16, a_depth = thread % 16;
     const int gemm_m = m_first + a_line;
@@ -414,22 +411,19 @@ extern "C" __global__ void __launch_bounds__(128)
         commit_copies();
         const int stage = done % 4;
         UNROLL for (int depth = 0; depth < 16; ++depth) {
-            float a_part[1];
-            a_part[0] = a_tile[stage][depth][m_thread];
+            const float a_part = a_tile[stage][depth][m_thread];
             float b_part[2];
             load2(b_part, &b_tile[stage][depth][n_thread]);
-            UNROLL for (int tm = 0; tm < 1; ++tm)
             UNROLL for (int tn = 0; tn < 2; ++tn)
-                acc[tm][tn] += a_part[tm] * b_part[tn];
+                acc[tn] += a_part * b_part[tn];
         }
     }
 
-    UNROLL for (int tm = 0; tm < 1; ++tm)
     UNROLL for (int tn = 0; tn < 2; ++tn) {
         const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
         if (gemm_m < m_extent && gemm_n < n_extent) {
             const int k = gemm_m, c = gemm_n / 9, r = (gemm_n / 3) % 3, s = gemm_n % 3;
-            const float acc_value = acc[tm][tn];
+            const float acc_value = acc[tn];
             t11_parts_ptr[n * 54 + k * 18 + c * 9 + r * 3 + s] = acc_value;
         }
     }
