@@ -23,11 +23,11 @@ CHANNEL_LEVEL = 5
 
 @register_pass
 def assign_layout(graph: Graph, target: Target = CPU) -> Graph:
-    """%a: f32[n<=64,C,H,W] -> %a: f32[n<=64,C,H,W|0123.0x16]; relayout at inputs that are read and at outputs
+    """%a: f32[n<=64,C,H,W] -> %a: f32[n<=64,C,H,W|0123.0x16], relayout at inputs and outputs; or f32[n<=64,C,H,W|0231]
 
-    Fires for batch rows of capacity 4 and more; the width is the target's lanes or, for a small capacity,
-    the greatest power of two that does not exceed it. For blocks of threads: %a: f32[n<=64,C,H,W|0231] where
-    NHWC takes less time; inputs and outputs are row-major, and no tensor is copied.
+    The first is for vectors: it fires for batch rows of capacity 4 and more; the width is the target's lanes or, for
+    a small capacity, the greatest power of two that does not exceed it. The second, NHWC, is for blocks of threads: it
+    fires where the model says that it takes less time, never for inputs and outputs, and copies no tensor.
     """
     if target.simt:
         return _images(graph, target) if target.level >= CHANNEL_LEVEL else graph

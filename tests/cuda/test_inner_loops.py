@@ -48,7 +48,7 @@ def by_hand(arch: str) -> float:
 
 
 def largest_tile(node: Node) -> Node:
-    """The product with the tile of the yardstick, along the axis that was chosen for it."""
+    """The product with the largest tile, along the axis that was chosen for it."""
     if not isinstance(node.op, Gemm):
         return node
     tiles = tuple(replace(TILES[0], slice=s.slice) for s in node.op.schedules)

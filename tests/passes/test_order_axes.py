@@ -67,13 +67,15 @@ def test_row_major_images_leave_nothing_to_order(text: str) -> None:
 
 
 def test_a_nest_follows_its_largest_tensor() -> None:
-    graph = lower(parse_graph("""
+    graph = lower(
+        parse_graph("""
         graph @g(%x: f32[n<=4,8,6,6|0231]) {
           %0: f32[n<=4,8,3,3] = max_pool(%x) {kernel=[2, 2]}
           %1: f32[n<=4,8,6,6] = relu(%x)
           return %0, %1
         }
-    """))
+    """)
+    )
     orders = []
     for node in graph.nodes:
         assert isinstance(node.op, Loops)
@@ -97,12 +99,14 @@ def test_scattered_sectors_count_whole() -> None:
 
 def test_a_sum_over_pixels_of_channels_last_is_cut_into_columns() -> None:
     """Neighbouring threads add up neighbouring channels, and there are enough of them."""
-    graph = lower(parse_graph("""
+    graph = lower(
+        parse_graph("""
         graph @g(%x: f32[n<=32,64,56,56|0231]) {
           %0: f32[64] = sum(%x) {axes=[0, 2, 3]}
           return %0
         }
-    """))
+    """)
+    )
     parts, _ = split_reductions(graph, target=CUDA).nodes
     assert isinstance(parts.op, Loops)
     assert [a.name for a in parts.op.nest.axes] == ["n", "h", "c"]
