@@ -40,8 +40,11 @@ def build_ptx(text: str, name: str, arch: str, cache: Cache | None = None) -> st
 
 
 def units_of(source: CudaSource, text: str | None = None) -> list[str]:
-    """What to compile of a program, as many texts as there are cores at most; `text`, if it was edited, as it is."""
-    return source.compile_units(os.cpu_count() or 1) if text is None else [text]
+    """What to compile of a program: four texts a core at most, as nobody knows how long they take.
+
+    `text`, where the program's was edited: that, as it is.
+    """
+    return source.compile_units(4 * (os.cpu_count() or 1)) if text is None else [text]
 
 
 def side_by_side(build: Callable[[str], Built], texts: Sequence[str]) -> list[Built]:

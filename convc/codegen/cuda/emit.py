@@ -24,7 +24,7 @@ ROWS = Parameter("rows_ptr", "i32", False, Place("rows", 0, 0, 4), True)
 """Where a kernel reads the batch rows of the run."""
 MOST_POINTERS = 400
 """Pointers that one launch may take: 4 KiB of arguments, with room to spare."""
-LAUNCHES_A_UNIT = 4
+LAUNCHES_A_UNIT = 5
 """Launches from which on a compilation of their own pays."""
 
 
