@@ -110,7 +110,7 @@ class Kernel:
         packed = Packed(self.name, self.parameters, arguments)
         buffers = [*packed.buffers, *self._variables, Buffer("parameters", packed.data, writable=False)]
         rows, shadow_bytes, grain = _rows(buffers, len(packed.buffers), self._lowering.smallest_access)
-        counters = (CounterRow * len(self._code))()
+        counters = (CounterRow * (2 * len(self._code)))()  # a copy has a second one, for the place that it writes
         reports = (ReportRow * CAPACITY)()
         frame = self._lowering.frame
         launch = LaunchRow(
@@ -170,15 +170,13 @@ class Kernel:
         return Access(source.place, source.text, source.line, _unfold(block_number, grid), _unfold(thread, block))
 
     def _counters(self, rows: ctypes.Array[CounterRow]) -> tuple[Counter, ...]:
-        found = []
-        for row, source in zip(rows, self._lowering.sources):
+        sources, found = self._lowering.sources, []
+        for number, row in enumerate(rows):
+            source, copied = sources[number % len(self._code)], number >= len(self._code)
             if row.requests:
-                space = "shared" if ".shared" in source.opcode and not source.opcode.startswith("cp.") else "global"
-                found.append(
-                    Counter(
-                        source.place, source.text, source.line, space, row.requests, row.lanes, row.moved, row.ideal
-                    )
-                )
+                shared = copied or (".shared" in source.opcode and not source.opcode.startswith("cp."))
+                numbers = ("shared" if shared else "global", row.requests, row.lanes, row.moved, row.ideal)
+                found.append(Counter(source.place, source.text, source.line, *numbers))
         return tuple(found)
 
 

@@ -48,6 +48,8 @@ LINE = 32
 FLAT, ROWS, SLICED = 16, 9, 7
 """Instructions a gathered element: where each works out its own place along K, or tests guards of its own; in a sum
 over batch rows, where a thread's elements share theirs; and in a walk along one axis, where a slice's elements do."""
+SPAN = 8
+"""Places along K that neighbouring threads take where they gather along K: a sector of 32 bytes."""
 LATENCY, SYNC, START = 700, 60, 2500
 """Cycles until a copy is there; for a slice's barrier; for a block's first slice and its epilogue."""
 TIE = 0.01
@@ -187,7 +189,7 @@ def _gather(side: _Side, view: GemmView, lines: int, t: BlockTile) -> tuple[floa
     along_k = takes_k(side.offset, side.line, lines, k, t.block_k)
     touched = cache_lines(side.offset, k, t.block_k) if along_k else cache_lines(side.offset, side.line, lines)
     if along_k and not side.inside:
-        each = max(each, FLAT)
+        each = max(each, FLAT * SPAN / t.block_k)  # guards are a line's, and each thread has that many places on one
     elif not along_k and side.whole and t.stages > 1:
         each /= 4
     return each * elements, elements / 32 * touched

@@ -15,7 +15,9 @@ from convc.ir.core import OPS
 from convc.ir.kernels import TeamSchedule
 from convc.ir.ops.contract import Contract, Linear
 from convc.ir.ops.conv import Conv2d, Conv2dDgrad, Conv2dWgrad
+from convc.ir.text import parse_graph
 from convc.ir.types import Rows, f32
+from convc.passes.block_tile import TILES
 from tests.cuda.programs import emulated, every_tile, with_team, with_tiles
 from tests.numerics import test_cpu_fuzz as fuzz
 from tests.numerics.cases import FAMILIES, Case, all_cases
@@ -55,6 +57,16 @@ def test_every_number_of_rows(capacity: int) -> None:
 def test_every_tile(rows: int) -> None:
     graph = every_tile(rows, walks=2 if rows == 5 else 1)
     check(graph, (rows, rows - 1), emulated(graph, with_tiles))
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+def test_a_sum_that_walks_backwards(padding: int) -> None:
+    """Through one column of taps a data gradient reads `dy` from the last row to the first: -1 from term to term."""
+    node = f"f32[1,1,{7 - 2 * padding},1] = conv2d_dgrad(%dy, %w) {{padding=[{padding}, 0]}}"
+    names = [f"%{i}" for i in range(len(TILES))]
+    body = "\n".join([*(f"{name}: {node}" for name in names), f"return {', '.join(names)}"])
+    graph = parse_graph(f"graph @g(%dy: f32[1,1,4,1], %w: f32[1,1,4,1]) {{\n{body}\n}}")
+    check(graph, (1,), emulated(graph, with_tiles))
 
 
 @pytest.mark.parametrize("level", range(5))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from convc.codegen.card import card_for
-from convc.codegen.cuda.gemm import GemmPlan, plan_gemm
+from convc.codegen.cuda.gemm import GemmPlan, in_one_memory, plan_gemm
 from convc.codegen.cuda.nest import NestPlan, plan_nest
 from convc.codegen.env import render
 from convc.codegen.names import comment, count, identifier, unique
@@ -217,7 +217,7 @@ def _kernel(node: Node, name: str, places: Mapping[Value, Place], target: Target
         tiles = [s for s in op.schedules if isinstance(s, BlockTile)]
         if len(tiles) != len(op.phases) or len(set(tiles)) > 1:
             raise IRError(f"{name} must have one block tile for all phases; run the pass select_tile for target cuda")
-        plans = [plan_gemm(v, t, *kernel.placed) for v, t in zip(op.phases, tiles)]
+        plans = [*in_one_memory([plan_gemm(v, t, *kernel.placed) for v, t in zip(op.phases, tiles)])]
         threads = tiles[0].threads
     else:
         assert isinstance(op, Loops)

@@ -17,10 +17,13 @@ from convc.errors import IRError
 from convc.ir.index import Axis, Index, IndexLike
 from convc.ir.kernels import BlockTile
 from convc.ir.scalar import Load, Scalar
-from convc.passes.block_tile import takes_k
+from convc.passes.block_tile import SPAN, takes_k
 
 QUAD = 4
 """Elements of a 16-byte copy."""
+PAD = 4
+"""Floats behind each row of a tile whose factor is gathered along K: `SPAN` places of four lines, which a warp copies,
+then lie in 32 different banks."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,10 @@ class Gather:
     """Everything the template of one factor needs.
 
     `lines` x `depth` elements of a slice, `copy` neighbouring lines at a time; consecutive threads take
-    consecutive elements along K where `along_k`, else along the lines. The address is `base`, the line's part,
-    plus `step`, of which `depth_stride` times the place in the slice is known before, too. `guards` are (name of a
-    hoisted part or "", condition on the rest); `hoisted` are these parts; `line_guards` depend on the line alone.
+    consecutive elements along the lines, or where `along_k` along K, `span` of them. The address is `base`, the
+    line's part, plus `step`, of which `depth_stride` times the place in the slice is known before, too. `guards` are
+    (name of a hoisted part or "", condition on the rest); `hoisted` are these parts; `line_guards` depend on the
+    line alone.
     Nothing is hoisted where `entangled`.
     """
 
@@ -73,14 +77,43 @@ class Gather:
         return self.lines // self.copy
 
     @property
+    def span(self) -> int:
+        """Places along K that neighbouring threads take."""
+        return SPAN if self.depth % SPAN == 0 else self.depth
+
+    @property
+    def at_once(self) -> int:
+        """Threads that take the first `span` places of every line."""
+        return self.lines * self.span
+
+    @property
+    def pad(self) -> int:
+        """Floats behind each row of lines in shared memory, so that what a warp copies lies in different banks."""
+        return PAD if self.along_k else 0
+
+    @property
+    def even(self) -> bool:
+        """Whether a thread's copies lie evenly apart in the tile."""
+        if self.along_k:
+            return self.at_once % self.threads == 0 or self.threads % self.at_once == 0
+        return self.threads % self.across == 0
+
+    @property
+    def lines_each(self) -> int:
+        """Different lines of a thread's copies, which it takes one after the other."""
+        if not self.even:
+            return self.each
+        return max(1, self.at_once // self.threads) if self.along_k else 1
+
+    @property
     def lines_apart(self) -> int:
-        """Lines between a thread's copies."""
-        return self.threads // self.depth if self.along_k else 0
+        """Lines between them."""
+        return self.threads // self.span if self.along_k else 0
 
     @property
     def depths_apart(self) -> int:
-        """Places in the slice between a thread's copies."""
-        return 0 if self.along_k else self.threads // self.across
+        """Places in the slice between a thread's copies on one line."""
+        return self.span * max(1, self.threads // self.at_once) if self.along_k else self.threads // self.across
 
     @property
     def line_stride(self) -> int | None:
@@ -89,20 +122,13 @@ class Gather:
 
     @property
     def regular(self) -> bool:
-        """Whether a thread's copies lie evenly apart: in the tile, and in memory, so that one address does for all."""
-        if self.along_k:
-            return self.threads % self.depth == 0 and (self.each == 1 or self.line_stride is not None)
-        return self.threads % self.across == 0
-
-    @property
-    def part_stride(self) -> int:
-        """Elements of memory between a thread's copies."""
-        return self.lines_apart * (self.line_stride or 0) + self.depths_apart * self.depth_stride
+        """Whether a thread's copies also lie evenly apart in memory, so that one address does for all."""
+        return self.even and (self.lines_each == 1 or self.line_stride is not None)
 
     @property
     def one_line(self) -> bool:
         """Whether one address and one set of guards do for all copies of a thread."""
-        return self.regular and (self.each == 1 or not self.along_k or not (self.line_guards or self.hoisted))
+        return self.regular and (self.lines_each == 1 or not (self.line_guards or self.hoisted))
 
     @property
     def counts_k(self) -> bool:

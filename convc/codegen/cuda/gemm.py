@@ -7,7 +7,7 @@ into shared memory, where every guard is tested on the load, and then each multi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from convc.codegen.cuda.dims import Dim, counts_rows, dim, merged, variable, variables
 from convc.codegen.cuda.gather import QUAD, Gather, plan_gather, whole
@@ -18,13 +18,13 @@ from convc.ir.index import Axis, Index
 from convc.ir.kernels import BlockTile
 from convc.passes.target import STATIC_SHARED_BYTES
 
-PAD = 4
-"""Floats behind each line of a tile in shared memory: neighbours along K then lie in different banks."""
-
 
 @dataclass(frozen=True)
 class GemmPlan:
-    """Everything the template of a phase needs. `quads`: results are stored four neighbours along N at a time."""
+    """Everything the template of a phase needs. `quads`: results are stored four neighbours along N at a time.
+
+    `a_pad`, `b_pad`: floats behind each row of a tile in shared memory.
+    """
 
     view: GemmView
     tile: BlockTile
@@ -41,6 +41,8 @@ class GemmPlan:
     lets: tuple[tuple[str, Term], ...]
     stores: tuple[tuple[Term, Term], ...]
     quads: bool
+    a_pad: int
+    b_pad: int
 
     @property
     def k(self) -> Dim:
@@ -90,11 +92,11 @@ class GemmPlan:
 
     @property
     def a_stride(self) -> int:
-        return self.tile.block_m + PAD
+        return self.tile.block_m + self.a_pad
 
     @property
     def b_stride(self) -> int:
-        return self.tile.block_n + PAD
+        return self.tile.block_n + self.b_pad
 
     @property
     def dynamic(self) -> bool:
@@ -126,7 +128,14 @@ def plan_gemm(view: GemmView, tile: BlockTile, inputs: Sequence[Placed], outputs
         value_lets=(*m.lets(computed), *n.lets(computed)),
         lets=tuple(block.lets), stores=tuple(zip(targets, values)),
         quads=tile.thread_n % QUAD == 0 and tile.stages > 1 and all(whole(t, n) for t in targets),
+        a_pad=a.pad, b_pad=b.pad,
     )  # fmt: skip
+
+
+def in_one_memory(plans: Sequence[GemmPlan]) -> list[GemmPlan]:
+    """Phases of one kernel, which share its shared memory, with the same pads."""
+    a_pad, b_pad = max(p.a_pad for p in plans), max(p.b_pad for p in plans)
+    return [replace(p, a_pad=a_pad, b_pad=b_pad) for p in plans]
 
 
 def _variables(g: Gather) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ static void ldmatrix(Run *run, Warp *w, const Op *i, uint32_t m) {
   EACH_IN(rows & ~m) p.host[l] = NULL;
   if (run->launch->check) {
     EACH_IN(rows & m) check_lane(run, w, i, l, &p, 16, READ);
-    count(run, i, &p, rows & m, 16);
+    count(run, i, 0, &p, rows & m, 16);
   }
   for (int k = 0; k < n; k++) {
     uint16_t matrix[8][8];

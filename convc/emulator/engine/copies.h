@@ -28,7 +28,10 @@ static void copy_async(Run *run, Warp *w, const Op *i, uint32_t m) {
                                       .op = (int)(i - run->launch->code), .size = size, .from_bytes = bytes,
                                       .buffer = from.space[l], .offset = from.offset[l], .source = from.host[l]};
   }
-  if (run->launch->check) count(run, i, &from, m, size);
+  if (run->launch->check) {
+    count(run, i, 0, &from, m, size);
+    count(run, i, 1, &to, m, size);
+  }
 }
 
 static void land(Run *run, Warp *w, const Copy *c) {

@@ -51,9 +51,10 @@ static void count_shared(Counter *counter, const Places *p, uint32_t m, int size
   }
 }
 
-static void count(Run *run, const Op *i, const Places *p, uint32_t m, int size) {
+/* `end`: 0, or 1 for the place that a copy writes, which has a counter of its own. */
+static void count(Run *run, const Op *i, int end, const Places *p, uint32_t m, int size) {
   if (!i->counted || !m) return;
-  Counter *counter = &run->launch->counters[i - run->launch->code];
+  Counter *counter = &run->launch->counters[i - run->launch->code + (end ? run->launch->ops : 0)];
   const int lanes = __builtin_popcount(m), first = __builtin_ctz(m);
   counter->requests++;
   counter->lanes += lanes;

@@ -27,7 +27,7 @@ static void load(Run *run, Warp *w, const Op *i, uint32_t m) {
   locate_all(run, w, i, m, 4, i->a[7], size, 0, &p);
   if (run->launch->check) {
     EACH_IN(m) check_lane(run, w, i, l, &p, size, READ);
-    count(run, i, &p, m, size);
+    count(run, i, 0, &p, m, size);
   }
   for (int k = 0; k < n; k++) {
     if (i->a[k] < 0) continue;
@@ -55,7 +55,7 @@ static void store(Run *run, Warp *w, const Op *i, uint32_t m) {
   locate_all(run, w, i, m, 4, i->a[7], size, 1, &p);
   if (run->launch->check) {
     EACH_IN(m) check_lane(run, w, i, l, &p, size, WRITE);
-    count(run, i, &p, m, size);
+    count(run, i, 0, &p, m, size);
   } else {
     mark_written(run, m, &p, size);
   }
@@ -112,7 +112,7 @@ static void atom(Run *run, Warp *w, const Op *i, uint32_t m) {
   locate_all(run, w, i, m, 4, i->a[7], size, 1, &p);
   if (run->launch->check) {
     EACH_IN(m) check_lane(run, w, i, l, &p, size, UPDATE);
-    count(run, i, &p, m, size);
+    count(run, i, 0, &p, m, size);
   } else {
     mark_written(run, m, &p, size);
   }

@@ -107,18 +107,18 @@ extern "C" __global__ void __launch_bounds__(128)
 
     float acc[2] = {};
     /* A: consecutive threads along K */
-    const int a_line = thread / 16, a_depth = thread % 16;
+    const int a_line = thread / 8 % 8, a_depth = thread % 8 + thread / 64 * 8;
     const int gemm_m = m_first + a_line;
     const int n = gemm_m / 63, p = (gemm_m / 9) % 7, q = gemm_m % 9;
     const float *const a_from = t0_ptr + n * 252 + p * 36 + q * 4;
     const int a_at0 = p, a_at1 = q;
     const bool a_inside = gemm_m < m_extent;
     /* B: consecutive threads along K */
-    const int b_line = thread / 16, b_depth = thread % 16;
+    const int b_line = thread / 8, b_depth = thread % 8;
     const float *b_from;
-    bool b_inside[4];
-    UNROLL for (int part = 0; part < 4; ++part) {
-        const int gemm_n = n_first + b_line + part * 8;
+    bool b_inside[2];
+    UNROLL for (int part = 0; part < 2; ++part) {
+        const int gemm_n = n_first + b_line + part * 16;
         if (part == 0) b_from = w_ptr + gemm_n * 36;
         b_inside[part] = gemm_n < n_extent;
     }
@@ -134,11 +134,11 @@ extern "C" __global__ void __launch_bounds__(128)
                     (gemm_k < k_extent) & ((unsigned)(a_at0 + r - 1) < 7) & ((unsigned)(a_at1 + s - 1) < 9));
         }
         UNROLL for (int part = 0; part < 4; ++part) {
-            const int line = b_line + part * 8, depth = b_depth;
+            const int line = b_line + part % 2 * 16, depth = b_depth + part / 2 * 8;
             const int gemm_k = slice * 16 + depth;
             const int r = gemm_k / 12, s = (gemm_k / 4) % 3, c = gemm_k % 4;
-            copy_async(&b_tile[stage][depth][line], b_from + part * 288 + c * 9 + r * 3 + s, b_inside[part] &
-                    (gemm_k < k_extent));
+            copy_async(&b_tile[stage][depth][line], b_from + part % 2 * 576 + c * 9 + r * 3 + s,
+                    b_inside[part % 2] & (gemm_k < k_extent));
         }
         ++slice;
     };

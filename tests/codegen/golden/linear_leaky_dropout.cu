@@ -94,16 +94,16 @@ extern "C" __global__ void __launch_bounds__(128)
 
     float acc[2] = {};
     /* A: consecutive threads along K */
-    const int a_line = thread / 16, a_depth = thread % 16;
+    const int a_line = thread / 8 % 8, a_depth = thread % 8 + thread / 64 * 8;
     const int gemm_m = m_first + a_line;
     const float *const a_from = x_ptr + gemm_m * 33 + a_depth;
     const bool a_inside = gemm_m < m_extent;
     /* B: consecutive threads along K */
-    const int b_line = thread / 16, b_depth = thread % 16;
+    const int b_line = thread / 8, b_depth = thread % 8;
     const float *b_from;
-    bool b_inside[4];
-    UNROLL for (int part = 0; part < 4; ++part) {
-        const int gemm_n = n_first + b_line + part * 8;
+    bool b_inside[2];
+    UNROLL for (int part = 0; part < 2; ++part) {
+        const int gemm_n = n_first + b_line + part * 16;
         if (part == 0) b_from = w_ptr + gemm_n * 33 + b_depth;
         b_inside[part] = gemm_n < n_extent;
     }
@@ -118,10 +118,10 @@ extern "C" __global__ void __launch_bounds__(128)
         }
         const float *const b_next = b_from + (slice * 16);
         UNROLL for (int part = 0; part < 4; ++part) {
-            const int line = b_line + part * 8, depth = b_depth;
+            const int line = b_line + part % 2 * 16, depth = b_depth + part / 2 * 8;
             const int gemm_k = slice * 16 + depth;
-            copy_async(&b_tile[stage][depth][line], b_next + part * 264, b_inside[part] &
-                    (gemm_k < k_extent));
+            copy_async(&b_tile[stage][depth][line], b_next + part % 2 * 528 + part / 2 * 8,
+                    b_inside[part % 2] & (gemm_k < k_extent));
         }
         ++slice;
     };

@@ -60,7 +60,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  *         } loc(conv1: fuse_epilogue, lower, select_tile)
  * GEMM    M = k(3) = 3, N = n(n<=20)*p(4)*q(4) = 320, K = c(2)*r(3)*s(3) = 18
  * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
- * launch  10 blocks of 128 threads, 12.3 kB of shared memory
+ * launch  10 blocks of 128 threads, 11.3 kB of shared memory
  * gather  A along K, 2 cache lines for 32 elements; B along N, 2 cache lines for 32 elements
  * bound   0.00293 us on an H100: 0.000583 us of FP32, 0.00293 us of memory
  * model   1.92 us; 1.98 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
@@ -73,7 +73,7 @@ extern "C" __global__ void __launch_bounds__(128)
 {
     const int block = blockIdx.x;
     __shared__ __align__(16) float a_tile[4][16][12];
-    __shared__ __align__(16) float b_tile[4][16][36];
+    __shared__ __align__(16) float b_tile[4][16][32];
     const int thread = threadIdx.x;
     const int rows = *rows_ptr;
     const int m_extent = 3, n_extent = rows * 16, k_extent = 18;
@@ -85,7 +85,7 @@ extern "C" __global__ void __launch_bounds__(128)
 
     float acc[2] = {};
     /* A: consecutive threads along K */
-    const int a_line = thread / 16, a_depth = thread % 16;
+    const int a_line = thread / 8 % 8, a_depth = thread % 8 + thread / 64 * 8;
     const int gemm_m = m_first + a_line;
     const float *const a_from = w_ptr + gemm_m * 18 + a_depth;
     const bool a_inside = gemm_m < m_extent;
@@ -346,7 +346,7 @@ extern "C" __global__ void __launch_bounds__(256)
  *         } loc(conv1: autodiff, lower, split_k, select_tile)
  * GEMM    M = k(3) = 3, N = c(2)*r(3)*s(3) = 18, K = p(4)*q(4) = 16, 20 groups
  * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
- * launch  20 blocks of 128 threads, 12.3 kB of shared memory
+ * launch  20 blocks of 128 threads, 11.3 kB of shared memory
  * gather  A along K, 2 cache lines for 32 elements; B along N, 2 cache lines for 32 elements
  * bound   0.00416 us on an H100: 0.000583 us of FP32, 0.00416 us of memory
  * model   1.68 us; 1.71 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
@@ -359,7 +359,7 @@ extern "C" __global__ void __launch_bounds__(128)
 {
     const int block = blockIdx.x;
     __shared__ __align__(16) float a_tile[4][16][12];
-    __shared__ __align__(16) float b_tile[4][16][36];
+    __shared__ __align__(16) float b_tile[4][16][32];
     const int thread = threadIdx.x;
     const int rows = *rows_ptr;
     const int m_extent = 3, n_extent = 18;
@@ -373,7 +373,7 @@ extern "C" __global__ void __launch_bounds__(128)
 
     float acc[2] = {};
     /* A: consecutive threads along K */
-    const int a_line = thread / 16, a_depth = thread % 16;
+    const int a_line = thread / 8 % 8, a_depth = thread % 8 + thread / 64 * 8;
     const int gemm_m = m_first + a_line;
     const float *const a_from = t9_ptr + n * 48 + gemm_m * 16 + a_depth;
     const bool a_inside = gemm_m < m_extent;

@@ -79,17 +79,18 @@ extern "C" __global__ void __launch_bounds__(128)
 
     float acc[2] = {};
     /* A: consecutive threads along K */
-    const int a_line = thread / 16, a_depth = thread % 16;
+    const int a_line = thread / 8 % 8, a_depth = thread % 8 + thread / 64 * 8;
     const int gemm_m = m_first + a_line;
     const float *const a_from = dy_ptr + n * 245 + gemm_m * 49 + a_depth;
     const bool a_inside = gemm_m < m_extent;
     /* B: consecutive threads along K */
-    const float *b_from[4];
-    int b_at0[4];
-    int b_at1[4];
-    bool b_inside[4];
-    UNROLL for (int part = 0; part < 4; ++part) {
-        const int gemm_n = n_first + (thread + part * 128) / 16;
+    const int b_line = thread / 8, b_depth = thread % 8;
+    const float *b_from[2];
+    int b_at0[2];
+    int b_at1[2];
+    bool b_inside[2];
+    UNROLL for (int part = 0; part < 2; ++part) {
+        const int gemm_n = n_first + b_line + part * 16;
         const int c = gemm_n / 9, r = (gemm_n / 3) % 3, s = gemm_n % 3;
         b_from[part] = x_ptr + n * 147 + c * 49 + r * 7 + s;
         b_at0[part] = r;
@@ -106,12 +107,12 @@ extern "C" __global__ void __launch_bounds__(128)
             copy_async(&a_tile[stage][depth][line], a_from + slice * 16, a_inside & (gemm_k < k_extent));
         }
         UNROLL for (int part = 0; part < 4; ++part) {
-            const int line = (thread + part * 128) / 16, depth = (thread + part * 128) % 16;
+            const int line = b_line + part % 2 * 16, depth = b_depth + part / 2 * 8;
             const int gemm_k = slice * 16 + depth;
             const int p = gemm_k / 7, q = gemm_k % 7;
-            copy_async(&b_tile[stage][depth][line], b_from[part] + p * 7 + q - 8, b_inside[part] &
-                    (gemm_k < k_extent) & ((unsigned)(b_at0[part] + p - 1) < 7) &
-                    ((unsigned)(b_at1[part] + q - 1) < 7));
+            copy_async(&b_tile[stage][depth][line], b_from[part % 2] + p * 7 + q - 8, b_inside[part % 2] &
+                    (gemm_k < k_extent) & ((unsigned)(b_at0[part % 2] + p - 1) < 7) &
+                    ((unsigned)(b_at1[part % 2] + q - 1) < 7));
         }
         ++slice;
     };
