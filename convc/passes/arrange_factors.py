@@ -18,12 +18,7 @@ from convc.ir.scalar import Load
 from convc.ir.types import Layout
 from convc.passes.block_tile import best_seconds, oriented
 from convc.passes.registry import register_pass
-from convc.passes.target import CPU, Target
-
-LEVEL = 5
-"""The rung of the ladder that arranges factors."""
-LAUNCH_SECONDS = 2e-6
-"""What the copy costs besides its bytes, which it moves twice."""
+from convc.passes.target import CPU, LAUNCH_SECONDS, Target
 
 
 @register_pass
@@ -32,7 +27,7 @@ def arrange_factors(graph: Graph, target: Target = CPU) -> Graph:
 
     Fires for blocks of threads, where the model says that the copy and the faster product take less time.
     """
-    if not target.simt or target.level < LEVEL:
+    if not target.rearranges:
         return graph
     taken = {v.name for v in graph.values()}
     made: dict[tuple[Value, Layout], Value] = {}

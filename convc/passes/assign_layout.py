@@ -17,8 +17,6 @@ from convc.passes.registry import register_pass
 from convc.passes.target import CPU, Target
 
 FEWEST_LANES = 4
-CHANNEL_LEVEL = 5
-"""The rung of the ladder that chooses between NCHW and NHWC."""
 
 
 @register_pass
@@ -30,7 +28,7 @@ def assign_layout(graph: Graph, target: Target = CPU) -> Graph:
     fires where the model says that it takes less time, never for inputs and outputs, and copies no tensor.
     """
     if target.simt:
-        return _images(graph, target) if target.level >= CHANNEL_LEVEL else graph
+        return _images(graph, target) if target.rearranges else graph
     rows = next((v.type.rows for v in graph.values() if v.type.rows is not None), None)
     width = target.lanes
     while rows is not None and width > rows:

@@ -14,7 +14,7 @@ from functools import cache
 from networkx.utils import UnionFind
 
 from convc.ir.core import Graph, Node, Op, Value
-from convc.ir.kernels import Gemm, KernelOp
+from convc.ir.kernels import Gemm
 from convc.ir.scalar import loads
 from convc.ir.types import Layout, TensorType
 from convc.passes.arrange_factors import arrange_factors
@@ -60,12 +60,14 @@ def choose_channel_order(graph: Graph, target: Target) -> dict[Value, TensorType
 
 
 def _groups(graph: Graph) -> list[list[Value]]:
-    """Images that share an order, in the order of the graph; without those that must be row-major."""
+    """Images that share an order, in the order of the graph; without those whose layout is given."""
     union: UnionFind[Value] = UnionFind()
     for node in graph.nodes:
         images = [v for v in _tied(node) if v.type.rank == 4]
-        union.union(*images) if images else None
-    fixed = {union[v] for v in (*graph.inputs, *graph.results) if v.type.rank == 4}
+        if images:
+            union.union(*images)
+    ends = {*graph.inputs, *graph.results}
+    fixed = {union[v] for v in graph.values() if v.type.rank == 4 and (v in ends or v.type.layout is not None)}
     groups: dict[Value, list[Value]] = {}
     for v in (v for n in graph.nodes for v in n.outputs if v.type.rank == 4):
         if union[v] not in fixed:
@@ -75,7 +77,7 @@ def _groups(graph: Graph) -> list[list[Value]]:
 
 def _tied(node: Node) -> Sequence[Value]:
     """The values of a node that are better off in one order: all of a nest, of a product those at its results."""
-    op = lowered(node.op, [v.type for v in node.inputs], [v.type for v in node.outputs])
+    op = node.op.lower([v.type for v in node.inputs], [v.type for v in node.outputs])
     if not isinstance(op, Gemm):
         return (*node.inputs, *node.outputs)
     read = {e.operand for view in op.phases for s in view.stores for e in loads(s.value)}
@@ -86,10 +88,6 @@ def _differs(t: TensorType) -> bool:
     """Whether the two orders are different ones."""
     _, c, h, w = map(int, t.shape)
     return c > 1 and h * w > 1
-
-
-def lowered(op: Op, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
-    return op if isinstance(op, KernelOp) else op.lower(inputs, outputs)
 
 
 def _seconds_of(target: Target) -> Callable[[Node, Order], float]:

@@ -9,12 +9,10 @@ from convc.ir.index import Axis
 from convc.ir.kernels import Loops
 from convc.ir.loop_nest import LoopNest, Reduce
 from convc.ir.scalar import loads
-from convc.passes.target import Target
+from convc.passes.target import LAUNCH_SECONDS, Target
 
 SECTOR = 8
 """Elements of 32 bytes, which is the least that is moved: what an element costs that is wanted alone."""
-LAUNCH_SECONDS = 2e-6
-"""What a nest costs besides its bytes."""
 
 
 def in_memory_order(node: Node) -> Node:

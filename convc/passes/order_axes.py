@@ -20,9 +20,6 @@ from convc.passes.block_tile import best_seconds
 from convc.passes.registry import register_pass
 from convc.passes.target import CPU, Target
 
-LEVEL = 5
-"""The rung of the ladder that orders axes."""
-
 
 @register_pass
 def order_axes(graph: Graph, target: Target = CPU) -> Graph:
@@ -30,7 +27,7 @@ def order_axes(graph: Graph, target: Target = CPU) -> Graph:
 
     Fires for blocks of threads, where a factor has channels innermost and the model says that it takes less time.
     """
-    if not target.simt or target.level < LEVEL:
+    if not target.rearranges:
         return graph
     return graph.with_nodes(_ordered(n, target) if isinstance(n.op, Gemm) else n for n in graph.nodes)
 

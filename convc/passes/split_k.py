@@ -19,12 +19,8 @@ from convc.ir.scalar import Local, load, store
 from convc.ir.types import Layout, Rows, TensorType
 from convc.passes.block_tile import best_seconds
 from convc.passes.registry import register_pass
-from convc.passes.target import CPU, Target
+from convc.passes.target import CPU, LAUNCH_SECONDS, Target
 
-LEVEL = 5
-"""The rung of the ladder that splits sums."""
-LAUNCH_SECONDS = 2e-6
-"""What the second kernel costs besides its bytes."""
 MOST_BYTES = 1 << 28
 """The most that partial products may take."""
 
@@ -35,7 +31,7 @@ def split_k(graph: Graph, target: Target = CPU) -> Graph:
 
     Fires for blocks of threads, where the model says that the parts and their sum take less time.
     """
-    if not target.simt or target.level < LEVEL:
+    if not target.rearranges:
         return graph
     taken = {v.name for v in graph.values()}
     nodes: list[Node] = []

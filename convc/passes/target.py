@@ -9,6 +9,9 @@ STATIC_SHARED_BYTES = 48 * 1024
 BLOCK_SHARED_BYTES = 227 * 1024
 """The most that a block may have on an H100, its dynamic shared memory included."""
 
+LAUNCH_SECONDS = 2e-6
+"""What a kernel costs besides its work: what a pass that adds one has to win back."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -31,6 +34,11 @@ class Target:
     def simt(self) -> bool:
         """Whether kernels are written for blocks of threads."""
         return self.multiprocessors > 0
+
+    @property
+    def rearranges(self) -> bool:
+        """Whether layouts, axes and sums are moved about where the model says that it pays: the last rung."""
+        return self.simt and self.level >= 5
 
     @property
     def flops_per_second(self) -> float:

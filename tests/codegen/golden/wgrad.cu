@@ -55,7 +55,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  * launch  20 blocks of 128 threads, 12.3 kB of shared memory
  * gather  A along K, 2 cache lines for 32 elements; B along K, 4 cache lines for 32 elements
  * bound   0.0126 us on an H100: 0.00365 us of FP32, 0.0126 us of memory
- * model   2.49 us; 2.59 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
+ * model   2.43 us; 2.52 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    217 kFLOP, 42.2 kB moved at least, 5.14 FLOP/B
  * saved   106 kB of im2col matrix that is never stored
  */
