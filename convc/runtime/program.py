@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,10 @@ from convc.ir.philox import fold_seed
 from convc.ir.types import DTYPES
 from convc.passes.pipeline import Trace
 from convc.runtime.executable import Counting, Executable, Sweeper
-from convc.runtime.program_report import ProgramReport
 from convc.runtime.store import ParameterStore
+
+if TYPE_CHECKING:
+    from convc.runtime.program_report import ProgramReport
 
 Array = npt.NDArray[Any]
 
@@ -74,6 +76,8 @@ class Program:
 
         On target emulator it also has what each kernel moved in the program's last run, once there was one.
         """
+        from convc.runtime.program_report import ProgramReport  # here: compiling alone needs no report
+
         source = self.executable.counted() if isinstance(self.executable, Counting) else self.executable.source
         return ProgramReport(self.trace, source)
 

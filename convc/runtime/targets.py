@@ -6,7 +6,6 @@ import os
 from dataclasses import replace
 
 from convc.build.cache import Cache
-from convc.codegen.cuda.emit import emit_cuda
 from convc.codegen.emit import emit_c
 from convc.codegen.source import Source
 from convc.errors import RunError
@@ -70,7 +69,11 @@ def passes_target(name: str, level: int = CUDA.level) -> Target:
 
 def emit(graph: Graph, name: str, target: Target) -> Source:
     """The source of a planned graph."""
-    return emit_c(graph) if name == "cpu" else emit_cuda(graph, target)
+    if name == "cpu":
+        return emit_c(graph)
+    from convc.codegen.cuda.emit import emit_cuda  # here, for a fast start of the C target
+
+    return emit_cuda(graph, target)
 
 
 def executable(graph: Graph, name: str, cache: Cache | None = None) -> Executable:
