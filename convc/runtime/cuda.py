@@ -24,8 +24,8 @@ from convc.runtime.cuda_store import DeviceStore
 from convc.runtime.store import KINDS, ParameterStore
 
 Array = npt.NDArray[Any]
-STRETCH = 256
-"""Batches of a sweep that are enqueued before their results are fetched."""
+STRETCH = 1024
+"""Batches of a sweep whose results are fetched at once: an epoch of 60000 images in batches of 64."""
 
 
 @dataclass(frozen=True)
