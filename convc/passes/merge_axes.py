@@ -23,13 +23,14 @@ def merge_axes(graph: Graph, target: Target = CPU) -> Graph:
 
     Fires for neighbouring outer axes where the offset of every access is linear in the merged one: the
     division cancels in the address. Batch rows, whose number is only known at run time, stay apart.
-    For blocks of threads the axes first take the order in which the result lies in memory.
+    For blocks of threads a lone stage's axes join the outer ones, and all take the order in which the result lies in
+    memory.
     """
     return graph.with_nodes(_merged(n, target) if isinstance(n.op, Loops) else n for n in graph.nodes)
 
 
 def _merged(node: Node, target: Target) -> Node:
-    node = in_memory_order(node) if target.simt else node
+    node = in_memory_order(_spread(node)) if target.simt else node
     assert isinstance(node.op, Loops)
     nest = node.op.nest
     at = 0
@@ -41,6 +42,16 @@ def _merged(node: Node, target: Target) -> Node:
             nest = candidate
     if nest is node.op.nest:
         return node
+    return replace(node, op=replace(node.op, nest=nest), passes=node.made_by("merge_axes"))
+
+
+def _spread(node: Node) -> Node:
+    """A lone stage's axes become outer ones: what one thread stored point by point, neighbours store side by side."""
+    assert isinstance(node.op, Loops)
+    stage = node.op.nest.stages[0]
+    if len(node.op.nest.stages) > 1 or not isinstance(stage, Map) or not stage.axes:
+        return node
+    nest = LoopNest((*node.op.nest.axes, *stage.axes), (Map((), stage.stores),))
     return replace(node, op=replace(node.op, nest=nest), passes=node.made_by("merge_axes"))
 
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from convc.ir.kernels import Gemm, Loops
+from convc.ir.kernels import Gemm, Loops, TeamSchedule
 from convc.ir.text import parse_graph
 from convc.passes.lower import lower
 from convc.passes.merge_axes import merge_axes
 from convc.passes.nest_order import LAUNCH_SECONDS, SECTOR, in_memory_order, nest_seconds
 from convc.passes.order_axes import order_axes
 from convc.passes.pipeline import pipeline, run
+from convc.passes.schedule import schedule
 from convc.passes.split_reductions import split_reductions
 from convc.passes.target import CPU, CUDA
 from convc.testing import check_rewrite
@@ -84,6 +85,26 @@ def test_a_nest_follows_its_largest_tensor() -> None:
         orders.append("".join(a.name for a in moved.op.nest.axes))
     assert orders == ["npqc", "nchw"], "the larger one; of equal ones the result"
     check_rewrite(str(graph), merge_axes, str(merge_axes(graph, target=CUDA)), target=CUDA)
+
+
+def test_a_lone_stages_points_are_spread_over_threads() -> None:
+    """A window's gradients lie side by side, and go to memory two at a time."""
+    graph = lower(
+        parse_graph("""
+        graph @g(%dy: f32[n<=4,8,6,6], %at: i32[n<=4,8,6,6]) {
+          %0: f32[n<=4,8,12,12] = max_pool_grad(%dy, %at) {kernel=[2, 2]}
+          return %0
+        }
+    """)
+    )
+    merged = merge_axes(graph, target=CUDA)
+    check_rewrite(str(graph), merge_axes, str(merged), target=CUDA)
+    (node,) = schedule(merged, target=CUDA).nodes
+    assert isinstance(node.op, Loops)
+    assert [a.name for a in node.op.nest.axes] == ["n", "cp", "r", "q", "s"]
+    assert [stage.axes for stage in node.op.nest.stages] == [()]
+    assert isinstance(node.op.schedule, TeamSchedule)
+    assert node.op.schedule.vector == 2
 
 
 def test_scattered_sectors_count_whole() -> None:

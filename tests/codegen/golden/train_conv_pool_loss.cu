@@ -6,7 +6,7 @@
  *   2. pool1_max_pool_f32<<<1, 256>>>
  *   3. loss_cross_entropy_f32<<<1, 256>>>
  *   4. loss_sum_f32_and_1_more<<<2, 256>>>
- *   5. pool1_max_pool_grad_relu_grad_f32<<<1, 256>>>
+ *   5. pool1_max_pool_grad_relu_grad_f32<<<2, 256>>>
  *   6. conv1_wgrad_parts_f32_8x32x16<<<20, 128>>>
  *   7. conv1_sum_parts_sgd_momentum_f32<<<1, 256>>>
  */
@@ -27,6 +27,10 @@ static __device__ __forceinline__ void load2(float *to, const float *from)
 {
     const float2 v = *reinterpret_cast<const float2 *>(from);
     to[0] = v.x; to[1] = v.y;
+}
+static __device__ __forceinline__ void store2(float *to, const float *from)
+{
+    *reinterpret_cast<float2 *>(to) = make_float2(from[0], from[1]);
 }
 
 /* Copies from global to shared memory that arrive by themselves: zero where the source is not `inside`. */
@@ -306,12 +310,13 @@ extern "C" __global__ void __launch_bounds__(256)
  * from    pool1, by autodiff, lower, fuse_loops, merge_axes, schedule
  *         %9: f32[n<=20,3,4,4] = loops(%2_saved, %1, %6) {
  *           title="max_pool_grad_relu_grad"
- *           for(n:n<=20, cp:6, q:2)
- *           map(r:2, s:2) { store 0[n, cp / 2, (cp % 2)*2 + r, q*2 + s] = select($1[n, cp / 2, (cp % 2)*2 + r, q*2 + s] > 0.0, select($0[n, cp / 2, cp % 2, q ; -1.0] == #(r*2 + s), $2[n, (cp / 2)*4 + (cp % 2)*2 + q], 0.0), 0.0) }
- *           schedule {threads=256, team=1, vector=1}
+ *           for(n:n<=20, cp:6, r:2, q:2, s:2)
+ *           map() { store 0[n, cp / 2, (cp % 2)*2 + r, q*2 + s] = select($1[n, cp / 2, (cp % 2)*2 + r, q*2 + s] > 0.0, select($0[n, cp / 2, cp % 2, q ; -1.0] == #(r*2 + s), $2[n, (cp / 2)*4 + (cp % 2)*2 + q], 0.0), 0.0) }
+ *           schedule {threads=256, team=1, vector=2}
  *         } loc(pool1: autodiff, lower, fuse_loops, merge_axes, schedule)
- * loops   a thread a point, 256 threads a block
- * launch  1 blocks of 256 threads
+ * loops   2 points a thread, 256 threads a block
+ * launch  2 blocks of 256 threads
+ * vectors 8-byte loads and stores
  * bound   0.00287 us on an H100: 3.24e-05 us of FP32, 0.00287 us of memory
  * work    1.92 kFLOP, 9.6 kB moved at least, 0.20 FLOP/B
  */
@@ -322,13 +327,17 @@ extern "C" __global__ void __launch_bounds__(256)
     const int block = blockIdx.x;
     const int rows = *rows_ptr;
     const int point = block * 256 + threadIdx.x;
-    if (point >= rows * 12) return;
-    const int n = point / 12, cp = (point / 2) % 6, q = point % 2;
-    UNROLL for (int r = 0; r < 2; ++r)
-    UNROLL for (int s = 0; s < 2; ++s) {
-        t9_ptr[n * 48 + cp * 8 + r * 4 + q * 2 + s] = (t1_ptr[n * 48 + cp * 8 + r * 4 + q * 2 + s] > 0.0f ?
-                ((float)t2_saved_ptr[n * 12 + cp * 2 + q] == (float)(r * 2 + s) ?
-                t6_ptr[n * 12 + cp * 2 + q] : 0.0f) : 0.0f);
+    if (point >= rows * 24) return;
+    const int n = point / 24, cp = (point / 4) % 6, r = (point / 2) % 2, q = point % 2;
+    {
+        float t1_lanes[2];
+        load2(t1_lanes, t1_ptr + n * 48 + cp * 8 + r * 4 + q * 2);
+        float stored0[2];
+        UNROLL for (int lane = 0; lane < 2; ++lane) {
+            stored0[lane] = (t1_lanes[lane] > 0.0f ? ((float)t2_saved_ptr[n * 12 + cp * 2 +
+                    q] == (float)(r * 2 + lane) ? t6_ptr[n * 12 + cp * 2 + q] : 0.0f) : 0.0f);
+        }
+        store2(t9_ptr + n * 48 + cp * 8 + r * 4 + q * 2, stored0);
     }
 }
 
