@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 from convc.build import nvcc, nvrtc
 from convc.build.cache import Cache
@@ -14,8 +13,6 @@ from convc.build.cubin import Cubin
 from convc.build.nvrtc_library import find_library_file
 from convc.build.occupancy import occupancy
 from convc.codegen.cuda.emit import CudaSource
-
-Built = TypeVar("Built")
 
 
 def find_cuda_compiler() -> str | None:
@@ -45,12 +42,6 @@ def units_of(source: CudaSource, text: str | None = None) -> list[str]:
     `text`, where the program's was edited: that, as it is.
     """
     return source.compile_units(4 * (os.cpu_count() or 1)) if text is None else [text]
-
-
-def side_by_side(build: Callable[[str], Built], texts: Sequence[str]) -> list[Built]:
-    """`build` of every text, on all cores: the compilers need no interpreter lock."""
-    with ThreadPoolExecutor(os.cpu_count()) as workers:
-        return list(workers.map(build, texts))
 
 
 def resources(source: CudaSource, cubins: Sequence[Cubin], arch: str) -> dict[str, Any]:

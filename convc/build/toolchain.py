@@ -12,12 +12,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from convc.build.cache import Cache
 from convc.build.refusal import Complaint, refusal
+from convc.build.threads import workers
 from convc.errors import ToolchainError
 
 # Not -O3: with gcc 12 it unrolls and jams the kernels' loops a second time and spills their accumulators.
@@ -180,15 +180,15 @@ def build_shared(
     _check_headers(headers)
     build = _Build(compiler or find_compiler(), cache or Cache(), headers)
     keys: list[str] = []
-    with ThreadPoolExecutor(os.cpu_count()) as workers:
+    with workers() as pool:
         try:
             started = []
             for unit in _checked(units):
                 keys.append(build.key(unit.name, unit.source, *COMPILE_FLAGS))
-                started.append(workers.submit(build.compile, unit, keys[-1]))
+                started.append(pool.submit(build.compile, unit, keys[-1]))
             objects = [future.result() for future in started]
         finally:
-            workers.shutdown(cancel_futures=True)  # one refused unit ends the build
+            pool.shutdown(cancel_futures=True)  # one refused unit ends the build
     library_key = build.key(*keys, *LINK_FLAGS)
     return build.cache.get(library_key, "library.so") or build.link(objects, library_key)
 

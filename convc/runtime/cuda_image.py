@@ -14,9 +14,9 @@ from convc.build import nvcc, nvrtc
 from convc.build.archs import check_arch
 from convc.build.cache import Cache
 from convc.build.cubin import Cubin, check_shared, read_resources
-from convc.build.cuda import side_by_side
 from convc.build.nvidia import INSTALL
 from convc.build.nvrtc_library import find_library_file
+from convc.build.threads import side_by_side
 from convc.debug import LINES, SOURCE, say
 from convc.errors import ToolchainError
 from convc.runtime.targets import COMPILERS

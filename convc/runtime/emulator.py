@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from convc.build.archs import DEFAULT_ARCH
 from convc.build.cache import Cache
-from convc.build.cuda import build_ptx, side_by_side, units_of
+from convc.build.cuda import build_ptx, units_of
+from convc.build.threads import side_by_side
 from convc.codegen.cuda.emit import CudaSource, Launch, emit_cuda
 from convc.codegen.source import Parameter
 from convc.codegen.storage import Place
