@@ -56,10 +56,10 @@ class CudaExecutable:
     """A program on one GPU: arrays go there and back through pinned memory, parameters stay there.
 
     `device`: its number. `compiler`: auto, nvrtc or nvcc. `text`: CUDA to run instead of what is generated, with the
-    same kernels. The launches of the first run after `bind`, and with CONVC_CUDA_SYNC=1 those of every run, are
-    waited for one by one, so that an error names the kernel that made it. Later runs have the same geometry and
-    addresses; they replay one graph. Raises RunError where PyCUDA, the driver or the device is missing and where
-    memory does not suffice, ToolchainError where the source is refused.
+    same kernels. The launches of the first run of each number of rows after `bind`, and with CONVC_CUDA_SYNC=1 those
+    of every run, are waited for one by one, so that an error names the kernel that made it. Later runs have the same
+    geometry, addresses and guards; they replay one graph. Raises RunError where PyCUDA, the driver or the device is
+    missing and where memory does not suffice, ToolchainError where the source is refused.
     """
 
     target = "cuda"
@@ -88,7 +88,8 @@ class CudaExecutable:
         self._launches: list[Prepared] = []
         self._texts: dict[str, str] = {}
         self._each_waits = each_waits()
-        self._waited = False
+        self._waited: set[int] = set()
+        self._rows = 0
 
     @property
     def resources(self) -> dict[str, Any]:
@@ -106,7 +107,7 @@ class CudaExecutable:
             self._launches = [self._prepare(launch, places) for launch in self.source.launches]
         self._texts = {p.launch.name: p.text for p in self._launches}
         self.__dict__.pop("_graph", None)  # one captured before holds other addresses
-        self._waited = False
+        self._waited.clear()
 
     def _prepare(self, launch: Launch, stores: Sequence[int]) -> Prepared:
         if launch.name not in self._modules:
@@ -127,14 +128,17 @@ class CudaExecutable:
         self._store.move_to(self._home)
         with self.device.active():
             self._workspace.send(inputs, scalars, rows)
-            self.enqueue()
+            self.enqueue(rows)
             self._workspace.fetch(outputs)
 
-    def enqueue(self) -> None:
+    def enqueue(self, rows: int | None = None) -> None:
         """The launches of a run on what lies on the device, within `device.active()`: no copies, and no waiting but
-        in the first run, and for what is on the stream in the second, which captures the graph."""
-        if self._each_waits or not self._waited:
+        in the first run of so many rows, and for what is on the stream where the graph is captured. `rows`: of what
+        lies there; None: as many as in the run before."""
+        self._rows = self._rows if rows is None else rows
+        if self._each_waits or self._rows not in self._waited:
             self._launch_and_wait()
+            self._waited.add(self._rows)
             return
         launch = self._graph or self._launch_all
         self.device.launched(self.graph.name, self._texts)
@@ -174,7 +178,7 @@ class CudaExecutable:
             feed.begin(arrays, indices, len(counts))
             for k, rows in enumerate(counts):
                 feed.next(k, rows)
-                self.enqueue()
+                self.enqueue(rows)
                 with self.device.doing(f"keeping the results of batch {k} of {self.graph.name}"):
                     driver().memcpy_dtod_async(int(log) + k * size, address, size, self.device.stream)
             results = fetched[: len(counts)]
@@ -214,4 +218,3 @@ class CudaExecutable:
                 prepared.enqueue(self.device.stream)
             self.device.launched(self.graph.name, {prepared.launch.name: prepared.text})
             self.device.wait(prepared.text)
-        self._waited = True

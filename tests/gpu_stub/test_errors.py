@@ -124,6 +124,15 @@ def test_the_only_launch_of_a_program_is_named_also_later(stub: Stub) -> None:
     assert text.endswith("unspecified launch failure")
 
 
+def test_the_first_run_of_fewer_rows_is_waited_for_too(stub: Stub) -> None:
+    """Its guards hold elsewhere."""
+    program = compiled()
+    for _ in range(3):
+        program(X, LABELS)
+    launch = failing(1, stub, program)
+    assert named(said(lambda: program(X[:2], LABELS[:2])), launch)
+
+
 def test_the_first_run_after_another_binding_is_waited_for_again(stub: Stub) -> None:
     program = compiled()
     for _ in range(2):
