@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +13,7 @@ from convc.build.cubin import Cubin
 from convc.build.nvrtc_library import find_library_file
 from convc.build.occupancy import occupancy
 from convc.codegen.cuda.emit import CudaSource
+from convc.errors import RunError
 
 
 def find_cuda_compiler() -> str | None:
@@ -42,6 +43,13 @@ def units_of(source: CudaSource, text: str | None = None) -> list[str]:
     `text`, where the program's was edited: that, as it is.
     """
     return source.compile_units(4 * (os.cpu_count() or 1)) if text is None else [text]
+
+
+def check_kernels(source: CudaSource, found: Collection[str]) -> None:
+    """Raises RunError for a launch whose kernel is not among those that were compiled, from an edited text."""
+    for launch in source.launches:
+        if launch.name not in found:
+            raise RunError(f"{source.file} has no kernel {launch.name}: keep the names that were emitted")
 
 
 def resources(source: CudaSource, cubins: Sequence[Cubin], arch: str) -> dict[str, Any]:

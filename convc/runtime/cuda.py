@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convc.build.cache import Cache
-from convc.build.cuda import resources, units_of
+from convc.build.cuda import check_kernels, resources, units_of
 from convc.codegen.cuda.emit import CudaSource, Launch, emit_cuda
 from convc.errors import RunError
 from convc.ir.core import Graph
@@ -83,6 +83,7 @@ class CudaExecutable:
         what = f"the program {self.source.entry}"
         loaded = [(image, self.device.load(image.data, what)) for image in self.images]
         self._modules = {name: module for image, module in loaded for name in image.kernels}
+        check_kernels(self.source, self._modules)
         self._workspace = Workspace(graph, self.device)
         self._feeds = Feeds(self._workspace, self.build, STRETCH)
         self._launches: list[Prepared] = []
@@ -110,8 +111,6 @@ class CudaExecutable:
         self._waited.clear()
 
     def _prepare(self, launch: Launch, stores: Sequence[int]) -> Prepared:
-        if launch.name not in self._modules:
-            raise RunError(f"{self.source.file} has no kernel {launch.name}: keep the names that were emitted")
         with placed(f"finding kernel {launch.name} of {self.graph.name}"):
             function = self._modules[launch.name].get_function(launch.name)
             function.prepare("P" * len(launch.parameters))

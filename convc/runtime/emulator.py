@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from convc.build.archs import DEFAULT_ARCH
 from convc.build.cache import Cache
-from convc.build.cuda import build_ptx, units_of
+from convc.build.cuda import build_ptx, check_kernels, units_of
 from convc.build.threads import side_by_side
 from convc.codegen.cuda.emit import CudaSource, Launch, emit_cuda
 from convc.codegen.source import Parameter
@@ -59,6 +59,7 @@ class EmulatorExecutable:
         texts = units_of(self.source, text)
         built = side_by_side(lambda unit: build_ptx(unit, self.source.entry, arch, cache), texts)
         self._modules = {name: module for module in map(Module, built) for name in module.names}
+        check_kernels(self.source, self._modules)
         self._arena = aligned_zeros(max(graph.arena_bytes, 64))
         self._written = np.zeros(self._arena.size, np.uint8)
         self._store = ParameterStore()
@@ -108,8 +109,6 @@ class EmulatorExecutable:
         for place in fresh:
             self._written[place.start : place.end] = 0
         arguments = [self._buffer(p, memory) for p in launch.parameters]
-        if launch.name not in self._modules:
-            raise RunError(f"{self.source.file} has no kernel {launch.name}: keep the names that were emitted")
         kernel = self._modules[launch.name][launch.name]
         if len(kernel.parameters) != len(arguments):
             raise RunError(

@@ -18,7 +18,7 @@ from convc.errors import IRError
 from convc.ir.core import Graph, Node, Value
 from convc.ir.kernels import BlockTile, Gemm, Loops, TeamSchedule
 from convc.passes.block_tile import lines_a_request, memory_seconds, ranking
-from convc.passes.target import CUDA, STATIC_SHARED_BYTES, Target
+from convc.passes.target import CUDA, Target
 
 ROWS = Parameter("rows_ptr", "i32", False, Place("rows", 0, 0, 4), True)
 """Where a kernel reads the batch rows of the run."""
@@ -60,6 +60,11 @@ class CudaKernel(Kernel):
     @property
     def shared_bytes(self) -> int:
         return max(b.plan.shared_bytes for b in self.bodies)
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether its shared memory is more than can be declared with a size."""
+        return any(isinstance(b.plan, GemmPlan) and b.plan.dynamic for b in self.bodies)
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class Launch:
     @property
     def dynamic_bytes(self) -> int:
         """What of it the launch has to ask for."""
-        return self.shared_bytes if self.shared_bytes > STATIC_SHARED_BYTES else 0
+        return self.shared_bytes if any(k.dynamic for k in self.kernels) else 0
 
     @property
     def widest(self) -> Body:
@@ -233,7 +238,7 @@ def _kernel(node: Node, name: str, places: Mapping[Value, Place], target: Target
 
 
 def _launch_lines(kernel: CudaKernel) -> list[str]:
-    dynamic = "dynamic " if kernel.shared_bytes > STATIC_SHARED_BYTES else ""
+    dynamic = "dynamic " if kernel.dynamic else ""
     shared = f", {count(kernel.shared_bytes)}B of {dynamic}shared memory" if kernel.shared_bytes else ""
     lines = [f"launch  {kernel.blocks} blocks of {kernel.threads} threads{shared}"]
     plan = kernel.bodies[0].plan
