@@ -3,8 +3,8 @@
 #define CONVC_H
 #include <stddef.h>
 #include <stdint.h>
-#ifndef __has_builtin
-#define __has_builtin(name) 0
+#ifndef __has_builtin /* gcc before 10, which has what is asked for below */
+#define __has_builtin(name) 1
 #endif
 
 /* What is used of <math.h>, which would take longer to compile than a small kernel. */
