@@ -104,27 +104,41 @@ class LoopSchedule:
 class TeamSchedule:
     """How blocks of threads compute a loop nest.
 
-    `team` threads work on one outer point together: 1, a warp's 32, or all `threads` of the block. A team of
-    one may take `vector` neighbouring points of the innermost axis, with loads and stores of 4 * `vector` bytes.
+    `team` threads work on one outer point together: 1, a part of a warp, a warp's 32, or all `threads` of the block.
+    They are neighbours; or, where they are `apart` = `threads` / `team` from each other, neighbours are points, and
+    a team meets in shared memory: for stages that read neighbouring elements at neighbouring points.
+
+    A team of one may take `vector` neighbouring points of the innermost axis, with loads and stores of 4 * `vector`
+    bytes. Where a reduction's innermost axis has `window` points, their elements are loaded at once.
     """
 
     threads: int
     team: int
     vector: int = 1
+    window: int = 1
+    apart: int = 1
 
     def __post_init__(self) -> None:
         if self.threads % 32 or not 32 <= self.threads <= 1024:
             raise IRError(f"threads must be 32 to 1024 in whole warps, not {self.threads}")
-        if self.team not in (1, 32, self.threads):
-            raise IRError(f"team must be 1, 32 or all {self.threads} threads of the block, not {self.team}")
-        if self.vector not in (1, 2, 4) or (self.vector > 1 and self.team > 1):
-            raise IRError(f"vector must be 1, 2 or 4, and 1 for a team of {self.team}, not {self.vector}")
+        if self.team not in (1, 2, 4, 8, 16, 32, self.threads) or self.threads % self.team:
+            raise IRError(f"team must be 1, 2, 4, 8, 16, 32 or all {self.threads} threads of the block, and divide"
+                          f" them, not {self.team}")  # fmt: skip
+        if self.team > 1 and self.vector * self.window > 1:
+            raise IRError(f"vector and window must be 1 for a team of {self.team}, not {self.vector} and {self.window}")
+        if self.apart not in (1, self.threads // self.team):
+            raise IRError(f"apart must be 1 or {self.threads // self.team}, which is threads / team, not {self.apart}")
+        if self.vector * self.window not in (1, 2, 4):
+            raise IRError(f"vector * window must be 1, 2 or 4, not {self.vector} * {self.window}")
 
     @property
     def summary(self) -> str:
         """`a warp a point`."""
         if self.team == 1:
-            return f"{self.vector} points a thread" if self.vector > 1 else "a thread a point"
+            points = f"{self.vector} points a thread" if self.vector > 1 else "a thread a point"
+            return f"{points}, {self.window} of a window at once" if self.window > 1 else points
+        if self.apart > 1:
+            return f"{self.team} threads a point, {self.apart} apart"
         return "a warp a point" if self.team == 32 else f"{self.team} threads a point"
 
 

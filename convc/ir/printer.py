@@ -214,7 +214,8 @@ def _coords(coords: Sequence[Index]) -> str:
 def _schedule(schedule: AnyGemmSchedule | AnyLoopSchedule | None) -> list[str]:
     if schedule is None:
         return []
-    settings = {f.name: fit(type(schedule), f.name, getattr(schedule, f.name)) for f in fields(schedule)}
+    given = [f for f in fields(schedule) if getattr(schedule, f.name) != f.default]
+    settings = {f.name: fit(type(schedule), f.name, getattr(schedule, f.name)) for f in given}
     return [f"schedule {{{', '.join(f'{k}={_setting(v)}' for k, v in settings.items())}}}"]
 
 

@@ -9,6 +9,9 @@ STATIC_SHARED_BYTES = 48 * 1024
 BLOCK_SHARED_BYTES = 227 * 1024
 """The most that a block may have on an H100, its dynamic shared memory included."""
 
+BLOCK, WARP = 256, 32
+"""Threads of a block that computes a loop nest, and of a warp."""
+
 LAUNCH_SECONDS = 2e-6
 """What a kernel costs besides its work: what a pass that adds one has to win back."""
 

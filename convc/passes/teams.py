@@ -1,4 +1,4 @@
-"""How many threads work on one outer point of a loop nest, and how many points one thread takes."""
+"""How many threads work on one outer point of a loop nest."""
 
 from __future__ import annotations
 
@@ -6,77 +6,71 @@ from collections.abc import Sequence
 from math import prod
 
 from convc.ir.core import Node
-from convc.ir.index import Axis, Index
+from convc.ir.index import Axis
 from convc.ir.kernels import Loops, TeamSchedule
-from convc.ir.loop_nest import LoopNest, Map
+from convc.ir.loop_nest import Reduce, Stage
 from convc.ir.scalar import loads
-from convc.ir.types import Rows, TensorType
-from convc.passes.target import Target
+from convc.passes.target import BLOCK, WARP, Target
+from convc.passes.vectors import WHOLE, vectors_for
 
-BLOCK, WARP = 256, 32
 SHORT = 24
 """Stages shorter than this leave most of a warp without work."""
 LONG = 1024
 """Stages from this length on feed a whole block."""
 ENOUGH = 1024
-"""Points from which on a thread each is better, where neighbours read neighbours: a warp would scatter its reads."""
+"""Points from which on a thread each is better, where both neighbouring points and a point's stages read neighbours."""
 
 
 def team_for(node: Node, target: Target) -> TeamSchedule:
-    """A thread a point where the points are many or their stages short, else a warp, else a block."""
+    """A thread a point where the points are many or their stages short, else a part of a warp, a warp or a block."""
     assert isinstance(node.op, Loops)
     nest = node.op.nest
     points = prod(int(a.extent) for a in nest.axes)
     length = max((prod(int(a.extent) for a in s.axes) for s in nest.stages), default=1)
+    across = any(side_by_side(node, s.axes[-1:]) for s in nest.stages if s.axes)
+    columns = side_by_side(node, nest.axes[-1:])
     if length < SHORT:
-        return TeamSchedule(BLOCK, 1, _vector(node))
+        return TeamSchedule(BLOCK, team) if (team := _row_team(node)) > 1 else vectors_for(node, target)
+    if columns and points >= (ENOUGH if across else target.multiprocessors * BLOCK):
+        return TeamSchedule(BLOCK, 1)
+    if columns and not across:
+        apart = min(WARP, max(BLOCK // WARP, _power_of_two(points)))
+        return TeamSchedule(BLOCK, BLOCK // apart, apart=apart)
     if length >= LONG and points <= target.multiprocessors * 8:
         return TeamSchedule(BLOCK, BLOCK)
-    if points >= ENOUGH and side_by_side(node, nest.axes[-1:]):
-        return TeamSchedule(BLOCK, 1)
-    across = any(side_by_side(node, s.axes[-1:]) for s in nest.stages if s.axes)
     few = points < target.multiprocessors * 32
     return TeamSchedule(BLOCK, WARP if across or few else 1)
 
 
-def side_by_side(node: Node, axis: Sequence[Axis]) -> bool:
-    """Whether neighbours along the axis read neighbouring elements, or the same one, in every stage."""
+def side_by_side(node: Node, axis: Sequence[Axis], stage: Stage | None = None) -> bool:
+    """Whether neighbours along the axis read neighbouring elements, or the same one, in the stage, or in every one."""
     assert isinstance(node.op, Loops)
     if not axis:
         return False
-    found = [e for s in node.op.nest.stages for e in loads(*s.roots)]
+    found = [e for s in (node.op.nest.stages if stage is None else [stage]) for e in loads(*s.roots)]
     strides = [node.inputs[e.operand].type.offset(e.coords).coefficient(axis[0]) for e in found]
     return all(s in (0, 1) for s in strides) and 1 in strides
 
 
-def _vector(node: Node) -> int:
-    """Neighbouring points a thread, such that every access is whole and aligned vectors of them."""
+def _row_team(node: Node) -> int:
+    """The part of a warp that reads each point's own row of memory together; 1 where points have no such rows.
+
+    A row that one thread can load at once, and only has to reduce, is left to it.
+    """
     assert isinstance(node.op, Loops)
     nest = node.op.nest
-    if not nest.axes or isinstance(nest.axes[-1].extent, Rows) or not _pointwise(nest):
-        return 1
-    axis = nest.axes[-1]
-    accesses = [(e.coords, node.inputs[e.operand].type, bool(e.guards)) for e in loads(*nest.stages[0].roots)]
-    if any(node.outputs[s.output].type.offset(s.coords).coefficient(axis) != 1 for s in nest.stores):
-        return 1
-    accesses += [(s.coords, node.outputs[s.output].type, False) for s in nest.stores]
-    for width in (4, 2):
-        if int(axis.extent) % width == 0 and all(_whole(c, t, axis, width) and not g for c, t, g in accesses):
-            return width
-    return 1
+    teams = [1]
+    for stage in nest.stages:
+        if not side_by_side(node, stage.axes[-1:], stage):
+            continue
+        row = stage.axes[-1]
+        found = [node.inputs[e.operand].type.offset(e.coords) for e in loads(*stage.roots)]
+        apart = [o.coefficient(nest.axes[-1]) for o in found if nest.axes and o.coefficient(row)]
+        own = all(stride is not None and abs(stride) >= row.extent for stride in apart)
+        if own and (row.extent > WHOLE or not isinstance(stage, Reduce)):
+            teams.append(min(WARP, _power_of_two(prod(int(a.extent) for a in stage.axes))))
+    return max(teams)
 
 
-def _pointwise(nest: LoopNest) -> bool:
-    return len(nest.stages) == 1 and isinstance(nest.stages[0], Map) and not nest.stages[0].axes
-
-
-def _whole(coords: Sequence[Index], t: TensorType, axis: Axis, width: int) -> bool:
-    """Whether `width` neighbours along the axis are one aligned vector, or one element for all of them."""
-    if not all(c.within(0, int(extent)) for c, extent in zip(coords, t.shape)):
-        return False
-    offset = t.offset(coords)
-    stride = offset.coefficient(axis)
-    if stride == 0:
-        return True
-    others = offset - Index.of(axis)
-    return stride == 1 and others.const % width == 0 and all(c % width == 0 for _, c in others.terms)
+def _power_of_two(least: int) -> int:
+    return int(1 << (least - 1).bit_length())

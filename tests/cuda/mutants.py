@@ -36,7 +36,9 @@ GUARDS: dict[str, tuple[str, str]] = {
     "one point too many": (r"if \(point >= ([^)]*)\) return;", r"if (point > \1) return;"),
     "any tile": (r"if \((?:n_first|m_first) >= [mn]_extent\) return;", ""),
     "any part": (r"if \(group >= rows\) return;", ""),
-    "every lane": (r"if \(lane == 0\)", "if (true)"),
+    "every lane": (r"lane == 0\)", "true)"),
+    "everybody inside": (r"inside = point < .*;", "inside = true;"),
+    "one inside too many": (r"inside = point < ", "inside = point <= "),
 }
 INDICES: dict[str, tuple[str, str]] = {
     "reads the next element": (r"(_async\(&\w+\[stage\]\[depth\]\[line\], \w+) \+", r"\1 + 1 +"),
@@ -45,7 +47,12 @@ INDICES: dict[str, tuple[str, str]] = {
     "turns the tile": (r"&(\w)_tile\[stage\]\[depth\]\[line\]", r"&\1_tile[stage][line % 8][depth]"),
     "reads another slice": (r"(\w_part(?:\[0\] = |, &)\w_tile)\[stage\]", r"\1[(stage + 1) % 4]"),
     "another fragment": (r"\[depth\]\[n_thread\]", "[depth][n_thread + 1]"),
-    "half a warp": (r"apart = 16;", "apart = 8;"),
+    "loads the next vector": (r"(load[24]\(\w+, \w+) \+", r"\1 + 4 +"),
+    "half a window": (r"_lanes\[lane \* 2 \+ s\]", "_lanes[lane + s]"),
+    "half a team": (r"apart = team / 2;", "apart = team / 4;"),
+    "a pair for a team": (r"(warp_\w+\(\w+, )\d+\);", r"\g<1>2);"),
+    "a member left out": (r"int member = 1;", "int member = 2;"),
+    "columns mixed up": (r"apart \+ threadIdx\.x % apart\]", "apart + threadIdx.x / apart]"),
     "a warp left out": (r"int warp = 1; warp < blockDim", "int warp = 2; warp < blockDim"),
     "a stride too long": (r"element \+= (\d+)", r"element += \1 + 1"),
 }

@@ -30,6 +30,9 @@ TEAMS = {
     "warp": TeamSchedule(96, 32),
     "block": TeamSchedule(64, 64),
     "one_warp": TeamSchedule(32, 32),
+    "part of a warp": TeamSchedule(64, 4),
+    "columns": TeamSchedule(256, 8, apart=32),
+    "columns of few points": TeamSchedule(64, 16, apart=4),
 }
 
 

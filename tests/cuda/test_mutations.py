@@ -11,6 +11,7 @@ from convc.build.nvrtc_library import find_library_file
 from convc.ir.core import Array, Graph
 from convc.ir.kernels import TeamSchedule
 from convc.ir.text import parse_graph
+from convc.testing import random_inputs
 from tests.cuda.mutants import BARRIERS, GUARDS, INDICES, Subject, mutants, survivors
 from tests.cuda.programs import emulated, with_team
 
@@ -53,10 +54,20 @@ PROGRAMS: dict[str, tuple[str, TeamSchedule | None, int]] = {
         TeamSchedule(64, 32),
         4,
     ),
+    "columns": (
+        "graph @p(%x: f32[n<=9,3,19]) { %0: f32[3,19] = sum(%x) {axes=[0]} return %0 }",
+        TeamSchedule(64, 4, apart=16),
+        7,
+    ),
+    "windows": (
+        "graph @p(%x: f32[n<=5,3,8,8]) { %0: f32[n<=5,3,4,4] = max_pool(%x) {kernel=[2, 2]} return %0 }",
+        TeamSchedule(64, 1, vector=2, window=2),
+        4,
+    ),
     "vectors": ("graph @p(%x: f32[n<=5,3,8,8]) { %0: f32[n<=5,3,8,8] = tanh(%x) return %0 }", None, 4),
     "cross_entropy": (
         "graph @p(%z: f32[n<=5,11], %y: i32[n<=5]) { %0: f32[n<=5] = cross_entropy(%z, %y) return %0 }",
-        None,
+        TeamSchedule(64, 4),
         4,
     ),
 }
@@ -64,6 +75,7 @@ EQUIVALENT: dict[tuple[str, str], tuple[int, str]] = {
     ("fprop", "any tile"): (1, "the return saves time; each load and store of such a tile is guarded by itself"),
     ("strided dgrad", "any tile"): (4, "the same, in each phase"),
     ("blocks", "no barrier"): (1, "the one behind the last reduction: nothing is written to its memory any more"),
+    ("columns", "no barrier"): (1, "the same"),
     ("wgrad", "any k"): (1, "behind the last term A is zero, and the pixels of B are guarded by themselves"),
     ("wgrad", "one k too many"): (1, "the same"),
 }
@@ -71,15 +83,16 @@ EQUIVALENT: dict[tuple[str, str], tuple[int, str]] = {
 SLOW = {("strided dgrad", "guards"), ("strided dgrad", "indices")}
 
 
-PEAKED = {"warps", "blocks"}
+PEAKED = {"warps", "blocks", "cross_entropy"}
 
 
 def peaks(graph: Graph, rows: int) -> list[dict[str, Array]]:
     """Logits 100 apart, whose exp overflows where the maximum is missed; each place is a row's peak once."""
-    (x,) = graph.inputs
+    x = graph.inputs[0]
+    others = random_inputs(graph, rows)
     places = np.arange(width := x.type.shape[1])
     heights = (-100.0 * abs(places - places[:, None])).astype(np.float32)  # row p: the peak at p
-    return [{x.name: heights[np.arange(start, start + rows) % width]} for start in range(0, width, rows)]
+    return [{**others, x.name: heights[np.arange(start, start + rows) % width]} for start in range(0, width, rows)]
 
 
 @cache

@@ -105,6 +105,30 @@ def test_bank_conflicts_are_the_passes_beyond_the_first(apart: int, conflicts: i
     assert found.summary == f"4.00 sectors a load (ideal 4.00), 4.00 a store (ideal 4.00), {said}"
 
 
+COALESCED = {
+    # a warp's 32 threads load 16 bytes each from rows of 256 bytes, twice; each stores 8 bytes of the result
+    "windows": ("f32[64,4,8,64]", "f32[64,4,4,32] = max_pool(%x) {kernel=[2, 2]}", (2 * 512, 16), (512, 8)),
+    # two rows of 16 numbers a request, which the three stages read once
+    "sixteen classes": ("f32[64,16]", "f32[64,16] = softmax(%x)", (32, 4), (32, 4)),
+    # 32 neighbouring columns a request
+    "columns": ("f32[64,96]", "f32[96] = sum(%x) {axes=[0]}", (64 * 3, 4), (3, 4)),
+}
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("name", COALESCED)
+def test_nests_read_and_write_whole_sectors(name: str) -> None:
+    """(requests, sectors each), and not one sector more than the bytes fill."""
+    x, node, loads, stores = COALESCED[name]
+    graph = parse_graph(f"graph @g(%x: {x}) {{ %0: {node} return %0 }}")
+    program = emulated(graph)
+    call(program, random_inputs(graph), 1)
+    (found,) = traffic_of(program).values()
+    assert found.loads == Sectors(loads[0], loads[0] * loads[1], loads[0] * loads[1])
+    assert found.stores == Sectors(stores[0], stores[0] * stores[1], stores[0] * stores[1])
+    assert found.shared.bank_conflicts == 0
+
+
 @pytest.fixture(scope="module")
 def lenet_step() -> Program:
     program = convc.compile(

@@ -16,16 +16,37 @@ from convc.passes.pipeline import pipeline, run
 from convc.passes.target import CUDA
 
 NESTS = {
-    "pooling": ("%x: f32[n<=64,6,28,28]", "f32[n<=64,6,14,14] = max_pool(%x) {kernel=[2, 2]}", (1, 1)),
-    "quads": ("%x: f32[n<=64,6,10,10]", "f32[n<=64,6,10,10] = relu(%x)", (1, 4)),
-    "pairs": ("%x: f32[n<=64,6,5,5]", "f32[n<=64,6,5,5] = relu(%x)", (1, 2)),
-    "odd": ("%x: f32[n<=64,3,5,5]", "f32[n<=64,3,5,5] = relu(%x)", (1, 1)),
-    "few classes": ("%x: f32[n<=64,10]", "f32[n<=64,10] = softmax(%x)", (1, 1)),
-    "many classes": ("%x: f32[n<=64,1000]", "f32[n<=64,1000] = softmax(%x)", (32, 1)),
-    "few long rows": ("%x: f32[16,40000]", "f32[16,40000] = softmax(%x)", (256, 1)),
-    "columns": ("%x: f32[n<=64,4096]", "f32[4096] = sum(%x) {axes=[0]}", (1, 1)),
-    "few columns": ("%x: f32[n<=64,84]", "f32[84] = sum(%x) {axes=[0]}", (32, 1)),
-}
+    "windows": (
+        "%x: f32[n<=64,6,28,28]", "f32[n<=64,6,14,14] = max_pool(%x) {kernel=[2, 2]}", {"vector": 2, "window": 2},
+    ),
+    "odd windows": ("%x: f32[n<=64,6,10,10]", "f32[n<=64,6,5,5] = max_pool(%x) {kernel=[2, 2]}", {"window": 2}),
+    "few windows": ("%x: f32[n<=2,6,8,8]", "f32[n<=2,6,4,4] = avg_pool(%x) {kernel=[2, 2]}", {"window": 2}),
+    "wide windows": ("%x: f32[n<=64,6,8,8]", "f32[n<=64,6,2,2] = avg_pool(%x) {kernel=[4, 4]}", {"window": 4}),
+    "windows that overlap": (
+        "%x: f32[n<=64,6,9,9]", "f32[n<=64,6,4,4] = max_pool(%x) {kernel=[3, 3], stride=[2, 2]}", {},
+    ),
+    "windows over an edge": (
+        "%x: f32[n<=64,6,8,8]", "f32[n<=64,6,5,5] = max_pool(%x) {kernel=[2, 2], padding=[1, 1]}", {},
+    ),
+    "rows of unaligned windows": ("%x: f32[n<=64,6,9,9]", "f32[n<=64,6,4,4] = max_pool(%x) {kernel=[2, 2]}", {}),
+    "quads": ("%x: f32[n<=64,6,10,10]", "f32[n<=64,6,10,10] = relu(%x)", {"vector": 4}),
+    "pairs": ("%x: f32[n<=64,6,5,5]", "f32[n<=64,6,5,5] = relu(%x)", {"vector": 2}),
+    "odd": ("%x: f32[n<=64,3,5,5]", "f32[n<=64,3,5,5] = relu(%x)", {}),
+    "ten classes": ("%x: f32[n<=64,10]", "f32[n<=64,10] = softmax(%x)", {"team": 16}),
+    "five classes": ("%x: f32[n<=64,5]", "f32[n<=64,5] = softmax(%x)", {"team": 8}),
+    "two classes": ("%x: f32[n<=64,2]", "f32[n<=64,2] = softmax(%x)", {"team": 2}),
+    "four classes and a label": (
+        "%x: f32[n<=64,4], %y: i32[n<=64]", "f32[n<=64] = cross_entropy(%x, %y)", {"window": 4},
+    ),
+    "many classes": ("%x: f32[n<=64,1000]", "f32[n<=64,1000] = softmax(%x)", {"team": 32}),
+    "few long rows": ("%x: f32[16,40000]", "f32[16,40000] = softmax(%x)", {"team": 256}),
+    "very many columns": ("%x: f32[n<=64,40960]", "f32[40960] = sum(%x) {axes=[0]}", {}),
+    "many columns": ("%x: f32[n<=64,4096]", "f32[4096] = sum(%x) {axes=[0]}", {"team": 8, "apart": 32}),
+    "few columns": ("%x: f32[n<=64,84]", "f32[84] = sum(%x) {axes=[0]}", {"team": 8, "apart": 32}),
+    "very few columns": ("%x: f32[n<=64,3]", "f32[3] = sum(%x) {axes=[0]}", {"team": 32, "apart": 8}),
+    "short columns": ("%x: f32[n<=8,84]", "f32[84] = sum(%x) {axes=[0]}", {}),
+    "short columns, many of them": ("%x: f32[n<=8,40960]", "f32[40960] = sum(%x) {axes=[0]}", {"vector": 4}),
+}  # fmt: skip
 
 
 def planned(inputs: str, node: str) -> Graph:
@@ -38,8 +59,7 @@ def test_teams(name: str) -> None:
     inputs, node, expected = NESTS[name]
     op = planned(inputs, node).nodes[-1].op
     assert isinstance(op, Loops)
-    assert isinstance(op.schedule, TeamSchedule)
-    assert (op.schedule.team, op.schedule.vector) == expected
+    assert op.schedule == TeamSchedule(**{"threads": 256, "team": 1, **expected})
 
 
 PRODUCTS = {
@@ -102,8 +122,10 @@ def test_results_are_stored_side_by_side() -> None:
         (lambda: BlockTile(8, 8, 8, 8, 8), "32 to 1024 threads in whole warps"),
         (lambda: BlockTile(64, 64, 8, 4, 4, 9), "stages must be 0 to 8, not 9"),
         (lambda: TeamSchedule(100, 1), "threads must be 32 to 1024 in whole warps, not 100"),
-        (lambda: TeamSchedule(256, 64), "team must be 1, 32 or all 256 threads of the block, not 64"),
-        (lambda: TeamSchedule(256, 32, 4), "vector must be 1, 2 or 4, and 1 for a team of 32, not 4"),
+        (lambda: TeamSchedule(256, 64), "team must be 1, 2, 4, 8, 16, 32 or all 256 threads of the block, and divide"),
+        (lambda: TeamSchedule(32, 16, apart=4), "apart must be 1 or 2, which is threads / team, not 4"),
+        (lambda: TeamSchedule(256, 1, 2, 4), "vector \\* window must be 1, 2 or 4, not 2 \\* 4"),
+        (lambda: TeamSchedule(256, 32, 4), "vector and window must be 1 for a team of 32, not 4 and 1"),
     ],
 )
 def test_schedules_that_cannot_be(make, rule: str) -> None:

@@ -208,8 +208,8 @@ def _vectors(kernels: Sequence[CudaKernel]) -> set[tuple[str, int, str]]:
             found |= {("load", min(size, 4), "f32") for size in (plan.tile.thread_m, plan.tile.thread_n)}
             found |= {("store", 4, t.fn) for t, _ in plan.stores if plan.quads}
             continue
-        for stage in plan.stages if plan.schedule.vector > 1 else ():
-            found |= {("load", plan.schedule.vector, x.term.fn) for x in stage.loaded}
+        for stage in plan.stages:
+            found |= {("load", x.size, x.term.fn) for x in stage.loaded}
             found |= {("store", plan.schedule.vector, t.fn) for t in stage.targets}
     return found
 
@@ -242,8 +242,8 @@ def _launch_lines(kernel: CudaKernel) -> list[str]:
     shared = f", {count(kernel.shared_bytes)}B of {dynamic}shared memory" if kernel.shared_bytes else ""
     lines = [f"launch  {kernel.blocks} blocks of {kernel.threads} threads{shared}"]
     plan = kernel.bodies[0].plan
-    if isinstance(plan, NestPlan) and plan.schedule.vector > 1:
-        lines.append(f"vectors {4 * plan.schedule.vector}-byte loads and stores")
+    if isinstance(plan, NestPlan) and plan.vectors:
+        lines.append(f"vectors {plan.vectors}")
     if isinstance(plan, GemmPlan):
         lines += _gather_line(plan, kernel)
         lines += _gemm_vectors(plan)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from convc.codegen.cuda.dims import Dim, counts_rows, dim, merged, variable, variables
-from convc.codegen.terms import Block, Placed, Scope, Term, without_lane
+from convc.codegen.terms import Block, Placed, Scope, Term
 from convc.ir.index import Axis, Index, IndexLike
 from convc.ir.kernels import TeamSchedule
 from convc.ir.loop_nest import MONOIDS, LoopNest, Map
 from convc.ir.types import Rows
+from convc.passes.vectors import span, window_axis
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,16 @@ class Loop:
 
 @dataclass(frozen=True)
 class Lanes:
-    """Neighbouring elements that a thread loads or stores at once: an array of registers, and where they lie."""
+    """Neighbouring elements that a thread loads at once: an array of registers, and the load of its first."""
 
     name: str
+    size: int
     term: Term
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage. A lone thread runs `loops`; a team shares the points of `shared`."""
+    """One stage. A lone thread runs `loops`, and `window` innermost; a team shares the points of `shared`."""
 
     loops: tuple[Loop, ...]
     shared: Dim
@@ -43,6 +45,17 @@ class StagePlan:
     results: tuple[tuple[str, float], ...] = ()
     targets: tuple[Term, ...] = ()
     loaded: tuple[Lanes, ...] = ()
+    window: Loop | None = None
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Of a map over several points: the array that holds each value, one of its own where it has to be computed."""
+        return tuple(v.name if _whole(v) else f"stored{i}" for i, v in enumerate(self.values))
+
+    @property
+    def computed(self) -> tuple[int, ...]:
+        """The numbers of the values that no array holds yet."""
+        return tuple(i for i, v in enumerate(self.values) if not _whole(v))
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -76,12 +89,21 @@ class NestPlan:
         return self.points.rows or stages or any(counts_rows(t) for s in self.stages for t in s.terms)
 
     @property
+    def vectors(self) -> str:
+        """`16-byte loads, 8-byte stores`: what goes to and from memory as whole vectors."""
+        loads = {x.size for s in self.stages for x in s.loaded}
+        stores = {self.schedule.vector for s in self.stages if s.targets} - {1}
+        kinds = {"loads": loads, "stores": stores} if loads != stores else {"loads and stores": loads}
+        return ", ".join(f"{4 * size}-byte {what}" for what, sizes in kinds.items() for size in sorted(sizes))
+
+    @property
     def shared_bytes(self) -> int:
-        """Shared memory of a block: partial results of its warps, three numbers each for an argmax."""
+        """Shared memory of a block: partial results of its warps or threads, three numbers each for an argmax."""
         reduces = [s.monoid for s in self.stages if s.monoid]
-        if not reduces or self.schedule.team != self.schedule.threads:
+        threads, apart = self.schedule.threads, self.schedule.apart > 1
+        if not reduces or (self.schedule.team <= 32 and not apart):
             return 0
-        return 4 * (self.schedule.threads // 32) * (3 if "argmax" in reduces else 1)
+        return 4 * (threads if apart else threads // 32) * (3 if "argmax" in reduces else 1)
 
 
 def plan_nest(nest: LoopNest, schedule: TeamSchedule, inputs: Sequence[Placed], outputs: Sequence[Placed]) -> NestPlan:
@@ -96,44 +118,57 @@ def plan_nest(nest: LoopNest, schedule: TeamSchedule, inputs: Sequence[Placed], 
         values[lane_axis] = Index.of(Axis(variable(blocks), int(blocks.extent))) * width + lane
         axes[-1] = blocks
     points = dim("point", axes)
-    stages = []
+    stages: list[StagePlan] = []
     for number, stage in enumerate(nest.stages):
         shared = dim("element", stage.axes)
+        window = window_axis(stage, schedule.window)
         scope = Scope(inputs, outputs, merged(values, shared.named()), lane, lane_axis)
         block = Block(scope, prefix=f"t{number}_")
         roots = [s.value for s in stage.stores] if isinstance(stage, Map) else list(stage.values)
         terms = tuple(block.terms(roots))
         targets = tuple(scope.target(s) for s in stage.stores) if isinstance(stage, Map) else ()
         plan = StagePlan(
-            loops=tuple(_loop(a) for a in stage.axes if a.extent > 1),
+            loops=tuple(_loop(a) for a in stage.axes if a.extent > 1 and a is not window),
             shared=shared, axis_lets=(), lets=tuple(block.lets), values=terms, targets=targets,
+            window=_loop(window) if window else None,
         )  # fmt: skip
         if not isinstance(stage, Map):
             neutral = MONOIDS[stage.monoid]
             results = tuple((f"{r}_value", e) for r, e in zip(stage.results, neutral))
             plan = replace(plan, monoid=stage.monoid, results=results)
-        plan = _with_lanes(plan) if width > 1 else plan
+        known = {name for s in (*stages, plan) for name, _ in s.results} if lane else set()
+        plan = _with_lanes(plan, lane, known) if lane or window else plan
         stages.append(replace(plan, axis_lets=shared.lets(variables(plan.terms))))
     used = variables(t for s in stages for t in s.terms)
     return NestPlan(nest, schedule, points, points.lets(used), tuple(stages))
+
+
+def _whole(value: Term) -> bool:
+    """Whether it is an array's elements in order."""
+    return value.kind == "lane" and str(value.index) == "lane"
 
 
 def _loop(axis: Axis) -> Loop:
     return Loop(variable(axis), int(axis.extent), isinstance(axis.extent, Rows))
 
 
-def _with_lanes(plan: StagePlan) -> StagePlan:
-    """Loads of consecutive elements become arrays that are loaded at once."""
-    found: dict[tuple[str, Index], Lanes] = {}
+def _with_lanes(plan: StagePlan, lane: Axis | None, results: set[str]) -> StagePlan:
+    """Loads of consecutive elements become arrays that are loaded at once, as are `results` of several points."""
+    found: dict[Term, Lanes] = {}
+    window = Axis(plan.window.name, plan.window.extent) if plan.window else None
+    moving = {a for a in (lane, window) if a}
 
     def change(t: Term) -> Term:
-        if t.kind == "load" and t.vector and t.stride == 1 and not t.conditions:
-            key = (t.name, without_lane(t.index))
-            if key not in found:
+        if t.kind == "local" and t.name in results and lane:
+            return Term("lane", True, name=t.name, index=Index.of(lane))
+        size = span(t.index, lane, window) if t.kind == "load" else 0
+        if size > 1 and not any(moving.intersection(c.index.axes()) for c in t.conditions):
+            first = replace(t, index=t.index.substitute(dict.fromkeys(moving, 0)))
+            if first not in found:
                 stem = t.name.removesuffix("_ptr")
-                count = sum(k[0] == t.name for k in found)
-                found[key] = Lanes(f"{stem}_lanes{count or ''}", replace(t, index=key[1]))
-            return Term("lane", True, name=found[key].name)
+                count = sum(k.name == t.name for k in found)
+                found[first] = Lanes(f"{stem}_lanes{count or ''}", size, first)
+            return Term("lane", True, name=found[first].name, index=t.index - first.index)
         return replace(t, args=tuple(map(change, t.args)))
 
     lets = tuple((name, change(t)) for name, t in plan.lets)

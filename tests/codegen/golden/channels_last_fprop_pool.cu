@@ -48,7 +48,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  *           title="relayout"
  *           for(n:n<=20, hw:63, c:4)
  *           map() { store 0[n, c, hw / 9, hw % 9] = $0[n, c, hw / 9, hw % 9] }
- *           schedule {threads=256, team=1, vector=1}
+ *           schedule {threads=256, team=1}
  *         } loc(: lower, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  20 blocks of 256 threads
@@ -78,7 +78,7 @@ extern "C" __global__ void __launch_bounds__(256)
  *             a = $0[n, c, p + r - 1, q + s - 1]
  *             b = $1[k, c, r, s]
  *             store 0[n, k, p, q] = acc
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4}
  *           }
  *         } loc(conv1: lower, order_axes, select_tile)
  * GEMM    M = n(n<=20)*p(7)*q(9) = 1260, N = k(8) = 8, K = r(3)*s(3)*c(4) = 36
@@ -179,7 +179,7 @@ extern "C" __global__ void __launch_bounds__(128)
  *           for(n:n<=20, p:3, q:4, c:8)
  *           reduce(r:2, s:2) best = max($0[n, c, p*2 + r, q*2 + s ; -inf])
  *           map() { store 0[n, c, p, q] = best }
- *           schedule {threads=256, team=1, vector=1}
+ *           schedule {threads=256, team=1}
  *         } loc(pool1: lower, fuse_loops, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  8 blocks of 256 threads

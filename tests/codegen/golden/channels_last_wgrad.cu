@@ -51,7 +51,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  *           title="relayout"
  *           for(n:n<=20, hw:49, c:8)
  *           map() { store 0[n, c, hw / 7, hw % 7] = $0[n, c, hw / 7, hw % 7] }
- *           schedule {threads=256, team=1, vector=1}
+ *           schedule {threads=256, team=1}
  *         } loc(: lower, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  31 blocks of 256 threads
@@ -77,7 +77,7 @@ static __device__ __forceinline__ void relayout_f32(const int block, const float
  *           title="relayout"
  *           for(n:n<=20, hw:49, c:4)
  *           map() { store 0[n, c, hw / 7, hw % 7] = $0[n, c, hw / 7, hw % 7] }
- *           schedule {threads=256, team=1, vector=1}
+ *           schedule {threads=256, team=1}
  *         } loc(: lower, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  16 blocks of 256 threads
@@ -116,7 +116,7 @@ extern "C" __global__ void __launch_bounds__(256)
  *             a = $0[n, k, p, q]
  *             b = $1[n, c, p + r - 1, q + s - 1]
  *             store 0[n, k, c, r, s] = acc
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4}
  *           }
  *         } loc(conv1: lower, order_axes, split_k, select_tile)
  * GEMM    M = k(8) = 8, N = r(3)*s(3)*c(4) = 36, K = p(7)*q(7) = 49, 20 groups
@@ -215,7 +215,7 @@ extern "C" __global__ void __launch_bounds__(128)
  *           for(k:8, rs:9, c:4)
  *           reduce(n_part:n<=20) total = sum($0[n_part, k, c, rs / 3, rs % 3])
  *           map() { store 0[k, c, rs / 3, rs % 3] = total }
- *           schedule {threads=256, team=1, vector=1}
+ *           schedule {threads=256, team=1}
  *         } loc(conv1: lower, order_axes, split_k, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  2 blocks of 256 threads

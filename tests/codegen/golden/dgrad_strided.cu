@@ -52,28 +52,28 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  *             a = $1[k, c, 1, 1]
  *             b = $0[n, k, h, w]
  *             store 0[n, c, h*2, w*2] = acc
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4}
  *           }
  *           phase {
  *             batch(g:1) m(c:3) n(n:n<=16, h:4, w:3) k(k:5, r:1, s:2)
  *             a = $1[k, c, 1, s*2]
  *             b = $0[n, k, h, w - s + 1]
  *             store 0[n, c, h*2, w*2 + 1] = acc
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4}
  *           }
  *           phase {
  *             batch(g:1) m(c:3) n(n:n<=16, h:3, w:4) k(k:5, r:2, s:1)
  *             a = $1[k, c, r*2, 1]
  *             b = $0[n, k, h - r + 1, w]
  *             store 0[n, c, h*2 + 1, w*2] = acc
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4}
  *           }
  *           phase {
  *             batch(g:1) m(c:3) n(n:n<=16, h:3, w:3) k(k:5, r:2, s:2)
  *             a = $1[k, c, r*2, s*2]
  *             b = $0[n, k, h - r + 1, w - s + 1]
  *             store 0[n, c, h*2 + 1, w*2 + 1] = acc
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4}
  *           }
  *         } loc(conv1: lower, select_tile)
  * phase 0 M = c(3) = 3, N = n(n<=16)*h(4)*w(4) = 256, K = k(5)*r(1)*s(1) = 5

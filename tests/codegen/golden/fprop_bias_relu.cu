@@ -49,7 +49,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  *             a = $1[k, c, r, s]
  *             b = $0[n, c, p + r - 1, q + s - 1]
  *             store 0[n, k, p, q] = max(acc + $2[k], 0.0)
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4}
  *           }
  *         } loc(conv1: fuse_epilogue, lower, select_tile)
  * GEMM    M = k(5) = 5, N = n(n<=20)*p(7)*q(9) = 1260, K = c(3)*r(3)*s(3) = 27

@@ -21,7 +21,7 @@
  *           for(n:n<=16, gk:7, p:5, q:5)
  *           reduce(c:1, r:3, s:3) acc = sum($1[gk, 0, r, s] * $0[n, gk, p + r - 1, q + s - 1])
  *           map() { store 0[n, gk, p, q] = acc }
- *           schedule {threads=256, team=1, vector=1}
+ *           schedule {threads=256, team=1}
  *         } loc(conv1: lower, nest_products, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  11 blocks of 256 threads

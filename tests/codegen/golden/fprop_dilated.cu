@@ -46,7 +46,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  *             a = $1[k, c, r, s]
  *             b = $0[n, c, r*2 + p - 2, s*2 + q - 2]
  *             store 0[n, k, p, q] = acc
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4}
  *           }
  *         } loc(conv1: lower, select_tile)
  * GEMM    M = k(3) = 3, N = n(n<=5)*p(9)*q(9) = 405, K = c(2)*r(3)*s(3) = 18

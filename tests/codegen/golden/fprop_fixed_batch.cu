@@ -46,7 +46,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  *             a = $1[k, c, r, s]
  *             b = $0[n, c, p + r - 1, q + s - 1]
  *             store 0[n, k, p, q] = acc
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4}
  *           }
  *         } loc(conv1: lower, select_tile)
  * GEMM    M = k(4) = 4, N = n(3)*p(6)*q(6) = 108, K = c(7)*r(3)*s(2) = 42

@@ -46,7 +46,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  *             a = $1[k, c, r, s]
  *             b = $0[n, c, p*2 + r, q*3 + s - 1]
  *             store 0[n, k, p, q] = acc
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4}
  *           }
  *         } loc(conv1: lower, select_tile)
  * GEMM    M = k(6) = 6, N = n(n<=17)*p(5)*q(4) = 340, K = c(4)*r(3)*s(3) = 36

@@ -46,7 +46,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  *             a = $0[n, c]
  *             b = $1[k, c]
  *             store 0[n, k] = acc + $2[k]
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4}
  *           }
  *         } loc(fc1: fuse_epilogue, lower, select_tile)
  * GEMM    M = n(n<=20) = 20, N = k(7) = 7, K = c(33) = 33

@@ -22,7 +22,7 @@
  *           for(n:n<=20, c:6, hw:35)
  *           reduce(j:5) squares = sum($0[n, c + j - 2, hw / 5, hw % 5] * $0[n, c + j - 2, hw / 5, hw % 5])
  *           map() { store 0[n, c, hw / 5, hw % 5] = $0[n, c, hw / 5, hw % 5] * exp(-0.75 * log(2.0 + 0.1 * squares)) }
- *           schedule {threads=256, team=1, vector=1}
+ *           schedule {threads=256, team=1}
  *         } loc(norm1: lower, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  17 blocks of 256 threads
@@ -57,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(256)
  *           for(n:n<=20, c:6, p:5, q:3)
  *           reduce(r:3, s:3) total = sum($0[n, c, (p*2) / 5 + p + r, (q*2) / 3 + q + s | (p*2) / 5 + r - (p*2 + 1) / 5 - 2 in [-3, 0), (q*2) / 3 + s - (q*2 + 1) / 3 - 2 in [-3, 0)])
  *           map() { store 0[n, c, p, q] = total / (#((p*2 + 1) / 5 - (p*2) / 5 + 2) * #((q*2 + 1) / 3 - (q*2) / 3 + 2)) }
- *           schedule {threads=256, team=1, vector=1}
+ *           schedule {threads=256, team=1}
  *         } loc(pool1: lower, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  8 blocks of 256 threads

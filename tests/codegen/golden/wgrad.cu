@@ -47,7 +47,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  *             a = $0[n, k, p, q]
  *             b = $1[n, c, p + r - 1, q + s - 1]
  *             store 0[n, k, c, r, s] = acc
- *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4, slice=none}
+ *             schedule {block_m=8, block_n=32, block_k=16, thread_m=1, thread_n=2, stages=4}
  *           }
  *         } loc(conv1: lower, split_k, select_tile)
  * GEMM    M = k(5) = 5, N = c(3)*r(3)*s(3) = 27, K = p(7)*q(7) = 49, 20 groups
@@ -153,7 +153,7 @@ extern "C" __global__ void __launch_bounds__(128)
  *           for(kcrs:135)
  *           reduce(n_part:n<=20) total = sum($0[n_part, kcrs / 27, (kcrs / 9) % 3, (kcrs / 3) % 3, kcrs % 3])
  *           map() { store 0[kcrs / 27, (kcrs / 9) % 3, (kcrs / 3) % 3, kcrs % 3] = total }
- *           schedule {threads=256, team=1, vector=1}
+ *           schedule {threads=256, team=1}
  *         } loc(conv1: lower, split_k, merge_axes, schedule)
  * loops   a thread a point, 256 threads a block
  * launch  1 blocks of 256 threads
