@@ -11,7 +11,7 @@ from convc.codegen.traffic import Traffic
 from convc.ir.core import Node
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Axis
-from convc.ir.kernels import Gemm, GemmSchedule, Loops, LoopSchedule, TeamSchedule
+from convc.ir.kernels import Gemm, GemmSchedule, Loops, LoopSchedule, TeamSchedule, TransposeSchedule
 from convc.ir.scalar import loads
 from convc.ir.text import print_node
 from convc.ir.types import TensorType
@@ -48,7 +48,7 @@ def card_for(node: Node, extra: Sequence[str] = ()) -> Card:
         ]
     elif isinstance(op.schedule, LoopSchedule):
         lines.append(f"loops   {op.schedule.width} lanes along {op.schedule.lanes or 'none'}")
-    elif isinstance(op.schedule, TeamSchedule):
+    elif isinstance(op.schedule, TeamSchedule | TransposeSchedule):
         lines.append(f"loops   {op.schedule.summary}, {op.schedule.threads} threads a block")
     lines += extra
     flops = op.flops([v.type for v in node.inputs])

@@ -40,7 +40,8 @@ def tidy(text: str) -> str:
             branch = [*branch[-8:], depth + hanging]
         lines.extend(_broken(" " * indent + line))
         depth = max(0, depth + line.count("{") - line.count("}"))
-        hanging = 0 if line.endswith((";", "{", "}")) else hanging + 1
+        code = line.rpartition(" /*")[0] if line.endswith("*/") else line
+        hanging = 0 if code.endswith((";", "{", "}")) else hanging + 1
     return "\n".join(lines) + "\n"
 
 

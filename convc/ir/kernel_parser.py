@@ -10,7 +10,15 @@ from convc.ir.attributes import fit, hints
 from convc.ir.expression_parser import Scope, parse_coords, parse_scalar
 from convc.ir.gemm_view import ACC, GemmView
 from convc.ir.index import Axis
-from convc.ir.kernels import AnyGemmSchedule, AnyLoopSchedule, BlockTile, GemmSchedule, LoopSchedule, TeamSchedule
+from convc.ir.kernels import (
+    AnyGemmSchedule,
+    AnyLoopSchedule,
+    BlockTile,
+    GemmSchedule,
+    LoopSchedule,
+    TeamSchedule,
+    TransposeSchedule,
+)
 from convc.ir.lexer import Cursor, did_you_mean
 from convc.ir.loop_nest import MONOIDS, LoopNest, Map, Reduce, Stage
 from convc.ir.printer import KEYWORDS
@@ -69,7 +77,7 @@ def parse_loops(c: Cursor) -> tuple[LoopNest, AnyLoopSchedule | None]:
         axes = _axes(c, {a.name: a for a in outer})
         scope = _scope((*outer, *axes), known)
         stages.append(_map(c, axes, scope) if keyword == "map" else _reduce(c, axes, scope, known))
-    return LoopNest(outer, tuple(stages)), _schedule(c, (LoopSchedule, TeamSchedule))
+    return LoopNest(outer, tuple(stages)), _schedule(c, (LoopSchedule, TeamSchedule, TransposeSchedule))
 
 
 def _map(c: Cursor, axes: tuple[Axis, ...], scope: Scope) -> Map:

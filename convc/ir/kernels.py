@@ -142,12 +142,38 @@ class TeamSchedule:
         return "a warp a point" if self.team == 32 else f"{self.team} threads a point"
 
 
+@dataclass(frozen=True)
+class TransposeSchedule:
+    """How blocks of threads compute a loop nest that reads memory along one axis and writes it along another.
+
+    A block takes a tile of `reads` x `stores`, each an axis and how many of its points. Its threads evaluate the
+    reduce stages, and what the last stage loads along `reads`, as neighbours along that axis; through shared memory,
+    the results go to threads that are neighbours along `stores`.
+    """
+
+    reads: tuple[str, int]
+    stores: tuple[str, int]
+    threads: int
+
+    def __post_init__(self) -> None:
+        if self.threads % 32 or not 32 <= self.threads <= 1024:
+            raise IRError(f"threads must be 32 to 1024 in whole warps, not {self.threads}")
+        if self.reads[0] == self.stores[0] or min(self.reads[1], self.stores[1]) < 1:
+            raise IRError(f"a tile has two axes and a point at least of each, not {self.reads} and {self.stores}")
+
+    @property
+    def summary(self) -> str:
+        """`tiles of 32 c x 32 n that turn in shared memory`."""
+        sides = " x ".join(f"{size} {axis}" for axis, size in (self.reads, self.stores))
+        return f"tiles of {sides} that turn in shared memory"
+
+
 def _lanes(axis: str | None, width: int) -> str:
     return f"{width} {axis}" if axis else "scalar"
 
 
 AnyGemmSchedule = GemmSchedule | BlockTile
-AnyLoopSchedule = LoopSchedule | TeamSchedule
+AnyLoopSchedule = LoopSchedule | TeamSchedule | TransposeSchedule
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ from convc.ir.index import Axis
 from convc.ir.kernels import Loops
 from convc.ir.loop_nest import LoopNest, Reduce
 from convc.ir.scalar import loads
-from convc.passes.target import LAUNCH_SECONDS, Target
-
-SECTOR = 8
-"""Elements of 32 bytes, which is the least that is moved: what an element costs that is wanted alone."""
+from convc.passes.target import LAUNCH_SECONDS, SECTOR, Target
+from convc.passes.transpose import transposed
 
 
 def in_memory_order(node: Node) -> Node:
@@ -39,12 +37,15 @@ def nest_seconds(node: Node, target: Target) -> float:
     """What moving the operands and results takes, sectors of which one element is used counted whole.
 
     Neighbouring threads are neighbours along the innermost outer axis, or along a reduction's: the better one counts.
+    In tiles that turn in shared memory no sector is scattered.
     """
     assert isinstance(node.op, Loops)
     nest = node.op.nest
     lanes = [a for a in nest.axes if a.extent > 1][-1:]
     lanes += [a for s in nest.stages if isinstance(s, Reduce) for a in s.axes if a.extent > 1][-1:]
     moved = min((_bytes(node, lane) for lane in lanes), default=0.0)
+    if transposed(node):
+        moved = sum(v.type.nbytes for v in (*node.inputs, *node.outputs))
     return moved / target.bytes_per_second + LAUNCH_SECONDS
 
 

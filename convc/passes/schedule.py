@@ -13,13 +13,14 @@ from convc.passes.lanes import Access, choose
 from convc.passes.registry import register_pass
 from convc.passes.target import CPU, Target
 from convc.passes.teams import team_for
+from convc.passes.transpose import transposed
 
 
 @register_pass
 def schedule(graph: Graph, target: Target = CPU) -> Graph:
     """loops {for(n:n<=64) ...} -> loops {for(n:n<=64) ... schedule {lanes=n, width=16}}
 
-    For blocks of threads: schedule {threads=256, team=32, vector=1}
+    For blocks of threads: schedule {threads=256, team=32}, or schedule {reads=c:32, stores=n:32, threads=256}
     """
     return graph.with_nodes(_scheduled(n, target) if isinstance(n.op, Loops) else n for n in graph.nodes)
 
@@ -27,7 +28,8 @@ def schedule(graph: Graph, target: Target = CPU) -> Graph:
 def _scheduled(node: Node, target: Target) -> Node:
     assert isinstance(node.op, Loops)
     if target.simt:
-        return replace(node, op=replace(node.op, schedule=team_for(node, target)), passes=node.made_by("schedule"))
+        blocks = transposed(node) or team_for(node, target)
+        return replace(node, op=replace(node.op, schedule=blocks), passes=node.made_by("schedule"))
     nest = node.op.nest
     accesses = []
     for stage in nest.stages:

@@ -27,6 +27,8 @@ LONGEST = 2048
 PART = 1024
 """The most elements of a part, where an axis has to be cut: into equal parts."""
 SHORTEST = 32
+PARTS = 512
+"""The most parts of a column: their sum is a kernel of few blocks, each thread of which then has 16 numbers."""
 THREADS = 512
 """For each multiprocessor: what a thread a result wants, where neighbours along the results read neighbours."""
 
@@ -69,7 +71,7 @@ def _split(node: Node, target: Target, taken: set[str]) -> tuple[Node, Node] | N
     enough = target.multiprocessors * (THREADS if columns else 1)
     if points >= enough or length <= LONGEST:
         return None
-    cut = _cut_columns(reduce, -(-enough // points)) if columns else _cut(reduce)
+    cut = _cut_columns(reduce, min(PARTS, -(-enough // points))) if columns else _cut(reduce)
     if cut is None:
         return None
     part_axes, inner, value = cut
@@ -100,13 +102,31 @@ Cut = tuple[tuple[Axis, ...], tuple[Axis, ...], Scalar]
 
 
 def _cut_columns(reduce: Reduce, parts: int) -> Cut | None:
-    """As many leading axes as make so many parts, batch rows first; the last axis stays each part's own."""
+    """As many leading axes as make so many parts, batch rows first, and of the next one a part."""
     axes = sorted(reduce.axes, key=lambda a: not isinstance(a.extent, Rows))
-    count, made = 0, 1
-    while count < len(axes) - 1 and made < parts:
-        made *= int(axes[count].extent)
-        count += 1
-    return (tuple(axes[:count]), tuple(axes[count:]), reduce.values[0]) if made > 1 else _cut(reduce)
+    whole, made = 0, 1
+    while whole < len(axes) - 1 and made * int(axes[whole].extent) <= parts:
+        made *= int(axes[whole].extent)
+        whole += 1
+    outer, axis, inner = axes[:whole], axes[whole], axes[whole + 1 :]
+    if isinstance(axis.extent, Rows):  # they stay together: all of them are parts
+        return ((axis,), tuple(inner), reduce.values[0]) if inner else None
+    extent = int(axis.extent)
+    count = max(d for d in range(1, extent + 1) if extent % d == 0 and made * d <= max(parts, made))
+    if made * count == 1:
+        return _cut(reduce)
+    if count == 1:
+        return tuple(outer), (axis, *inner), reduce.values[0]
+    if count == extent and inner:
+        return (*outer, axis), tuple(inner), reduce.values[0]
+    part, rest = _halves(axis, count)
+    value = substitute_axes(reduce.values[0], {axis: Index.of(part) * int(rest.extent) + rest})
+    return (*outer, part), (rest, *inner), value
+
+
+def _halves(axis: Axis, parts: int) -> tuple[Axis, Axis]:
+    """The axis of its parts, and that of one part's elements."""
+    return Axis(f"{axis.name}_part", parts), Axis(f"{axis.name}_in", int(axis.extent) // parts)
 
 
 def _cut(reduce: Reduce) -> Cut | None:
@@ -120,5 +140,5 @@ def _cut(reduce: Reduce) -> Cut | None:
     part = next((d for d in range(PART, SHORTEST, -1) if int(axis.extent) % d == 0), 0)
     if isinstance(axis.extent, Rows) or not part:
         return None
-    outer, inner = Axis(f"{axis.name}_part", int(axis.extent) // part), Axis(f"{axis.name}_in", part)
+    outer, inner = _halves(axis, int(axis.extent) // part)
     return (outer,), (inner,), substitute_axes(value, {axis: Index.of(outer) * part + inner})

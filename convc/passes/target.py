@@ -12,6 +12,9 @@ BLOCK_SHARED_BYTES = 227 * 1024
 BLOCK, WARP = 256, 32
 """Threads of a block that computes a loop nest, and of a warp."""
 
+SECTOR = 8
+"""Elements of 32 bytes, which is the least that is moved."""
+
 LAUNCH_SECONDS = 2e-6
 """What a kernel costs besides its work: what a pass that adds one has to win back."""
 

@@ -10,7 +10,7 @@ from convc.ir.index import Axis
 from convc.ir.kernels import Loops, TeamSchedule
 from convc.ir.loop_nest import Reduce, Stage
 from convc.ir.scalar import loads
-from convc.passes.target import BLOCK, WARP, Target
+from convc.passes.target import BLOCK, SECTOR, WARP, Target
 from convc.passes.vectors import WHOLE, vectors_for
 
 SHORT = 24
@@ -34,7 +34,7 @@ def team_for(node: Node, target: Target) -> TeamSchedule:
     if columns and points >= (ENOUGH if across else target.multiprocessors * BLOCK):
         return TeamSchedule(BLOCK, 1)
     if columns and not across:
-        apart = min(WARP, max(BLOCK // WARP, _power_of_two(points)))
+        apart = _columns(points, target)
         return TeamSchedule(BLOCK, BLOCK // apart, apart=apart)
     if length >= LONG and points <= target.multiprocessors * 8:
         return TeamSchedule(BLOCK, BLOCK)
@@ -50,6 +50,13 @@ def side_by_side(node: Node, axis: Sequence[Axis], stage: Stage | None = None) -
     found = [e for s in (node.op.nest.stages if stage is None else [stage]) for e in loads(*s.roots)]
     strides = [node.inputs[e.operand].type.offset(e.coords).coefficient(axis[0]) for e in found]
     return all(s in (0, 1) for s in strides) and 1 in strides
+
+
+def _columns(points: int, target: Target) -> int:
+    """How many columns a block takes: a sector of them, so that many blocks share the work, or a warp's width."""
+    if points % SECTOR == 0 and points < target.multiprocessors * WARP:
+        return SECTOR
+    return min(WARP, max(SECTOR, _power_of_two(points)))
 
 
 def _row_team(node: Node) -> int:

@@ -70,5 +70,14 @@ CUDA_CASES = {
   %1: f32[n<=20,4,7,7|0231] = relayout(%x)
   %2: f32[8,4,3,3] = conv2d_wgrad(%0, %1) {padding=[1, 1]} loc(conv1)
   return %2"""),
+    "turned_tiles": graph("""%x: f32[n<=20,40,6,7]) {
+  %0: f32[n<=20,40,6,7|0231] = relayout(%x) loc(images)
+  %1: f32[40,6,7] = sum(%0) {axes=[0]} loc(total)
+  return %1"""),
+    "windows_columns_softmax": graph("""%x: f32[n<=90,10,8,8], %z: f32[n<=90,11]) {
+  %0: f32[n<=90,10,4,4] = avg_pool(%x) {kernel=[2, 2]} loc(pool)
+  %1: f32[11] = sum(%z) {axes=[0]} loc(total)
+  %2: f32[n<=90,11] = softmax(%z) loc(softmax)
+  return %0, %1, %2"""),
 }
-"""Images as NHWC, which `assign_layout` chooses where it pays: only for blocks of threads."""
+"""Images as NHWC, which `assign_layout` chooses where it pays, and schedules of nests: only for blocks of threads."""

@@ -37,6 +37,8 @@ GUARDS: dict[str, tuple[str, str]] = {
     "any tile": (r"if \((?:n_first|m_first) >= [mn]_extent\) return;", ""),
     "any part": (r"if \(group >= rows\) return;", ""),
     "every lane": (r"lane == 0\)", "true)"),
+    "all of a tile": (r"if \(.* >= \d+\) continue;", ""),
+    "one of a tile too many": (r"if \((.*) >= (\d+)\) continue;", r"if (\1 > \2) continue;"),
     "everybody inside": (r"inside = point < .*;", "inside = true;"),
     "one inside too many": (r"inside = point < ", "inside = point <= "),
 }
@@ -52,6 +54,7 @@ INDICES: dict[str, tuple[str, str]] = {
     "half a team": (r"apart = team / 2;", "apart = team / 4;"),
     "a pair for a team": (r"(warp_\w+\(\w+, )\d+\);", r"\g<1>2);"),
     "a member left out": (r"int member = 1;", "int member = 2;"),
+    "another place in the tile": (r"(shared\[)(?=\(element)", r"\g<1>1 + "),
     "columns mixed up": (r"apart \+ threadIdx\.x % apart\]", "apart + threadIdx.x / apart]"),
     "a warp left out": (r"int warp = 1; warp < blockDim", "int warp = 2; warp < blockDim"),
     "a stride too long": (r"element \+= (\d+)", r"element += \1 + 1"),

@@ -59,6 +59,14 @@ PROGRAMS: dict[str, tuple[str, TeamSchedule | None, int]] = {
         TeamSchedule(64, 4, apart=16),
         7,
     ),
+    "tiles that turn": (
+        """graph @p(%x: f32[n<=3,34,33]) {
+        %0: f32[n<=3,34,33|021] = relayout(%x)
+        %1: f32[34,33] = sum(%0) {axes=[0]}
+        return %1 }""",
+        None,
+        2,
+    ),
     "windows": (
         "graph @p(%x: f32[n<=5,3,8,8]) { %0: f32[n<=5,3,4,4] = max_pool(%x) {kernel=[2, 2]} return %0 }",
         TeamSchedule(64, 1, vector=2, window=2),

@@ -110,8 +110,9 @@ COALESCED = {
     "windows": ("f32[64,4,8,64]", "f32[64,4,4,32] = max_pool(%x) {kernel=[2, 2]}", (2 * 512, 16), (512, 8)),
     # two rows of 16 numbers a request, which the three stages read once
     "sixteen classes": ("f32[64,16]", "f32[64,16] = softmax(%x)", (32, 4), (32, 4)),
-    # 32 neighbouring columns a request
-    "columns": ("f32[64,96]", "f32[96] = sum(%x) {axes=[0]}", (64 * 3, 4), (3, 4)),
+    # 8 neighbouring columns of 4 rows a request; or 32 of one, where blocks are many
+    "columns": ("f32[64,96]", "f32[96] = sum(%x) {axes=[0]}", (64 * 3, 4), (12, 1)),
+    "many columns": ("f32[64,4800]", "f32[4800] = sum(%x) {axes=[0]}", (64 * 150, 4), (150, 4)),
 }
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from convc.codegen.card import card_for
 from convc.codegen.cuda.gemm import GemmPlan, in_one_memory, plan_gemm
 from convc.codegen.cuda.nest import NestPlan, plan_nest
+from convc.codegen.cuda.transpose import TransposePlan, plan_transpose
 from convc.codegen.env import render
 from convc.codegen.names import comment, count, identifier, unique
 from convc.codegen.source import Kernel, Parameter, Source, check_values, kernel_name, parameters_of
@@ -16,7 +17,7 @@ from convc.codegen.storage import Place, barriers, storage
 from convc.codegen.traffic import Traffic
 from convc.errors import IRError
 from convc.ir.core import Graph, Node, Value
-from convc.ir.kernels import BlockTile, Gemm, Loops, TeamSchedule
+from convc.ir.kernels import BlockTile, Gemm, Loops, TeamSchedule, TransposeSchedule
 from convc.passes.block_tile import lines_a_request, memory_seconds, ranking
 from convc.passes.target import CUDA, Target
 
@@ -28,12 +29,15 @@ LAUNCHES_A_UNIT = 5
 """Launches from which on a compilation of their own pays."""
 
 
+Plan = GemmPlan | NestPlan | TransposePlan
+
+
 @dataclass(frozen=True)
 class Body:
     """What a range of blocks does: a phase of a GEMM, or a loop nest."""
 
     name: str
-    plan: GemmPlan | NestPlan
+    plan: Plan
 
     @property
     def gemm(self) -> bool:
@@ -207,17 +211,16 @@ def _vectors(kernels: Sequence[CudaKernel]) -> set[tuple[str, int, str]]:
         if isinstance(plan, GemmPlan):
             found |= {("load", min(size, 4), "f32") for size in (plan.tile.thread_m, plan.tile.thread_n)}
             found |= {("store", 4, t.fn) for t, _ in plan.stores if plan.quads}
-            continue
-        for stage in plan.stages:
-            found |= {("load", x.size, x.term.fn) for x in stage.loaded}
-            found |= {("store", plan.schedule.vector, t.fn) for t in stage.targets}
+        if isinstance(plan, NestPlan):
+            found |= {("load", x.size, x.term.fn) for s in plan.stages for x in s.loaded}
+            found |= {("store", plan.schedule.vector, t.fn) for s in plan.stages for t in s.targets}
     return found
 
 
 def _kernel(node: Node, name: str, places: Mapping[Value, Place], target: Target) -> CudaKernel:
     op = node.op
     kernel = CudaKernel(name, node, parameters_of(node, places), card_for(node))
-    plans: list[GemmPlan | NestPlan]
+    plans: list[Plan]
     if isinstance(op, Gemm):
         tiles = [s for s in op.schedules if isinstance(s, BlockTile)]
         if len(tiles) != len(op.phases) or len(set(tiles)) > 1:
@@ -226,9 +229,12 @@ def _kernel(node: Node, name: str, places: Mapping[Value, Place], target: Target
         threads = tiles[0].threads
     else:
         assert isinstance(op, Loops)
-        if not isinstance(op.schedule, TeamSchedule):
+        if isinstance(op.schedule, TeamSchedule):
+            plans = [plan_nest(op.nest, op.schedule, *kernel.placed)]
+        elif isinstance(op.schedule, TransposeSchedule):
+            plans = [plan_transpose(op.nest, op.schedule, *kernel.placed)]
+        else:
             raise IRError(f"{name} has no schedule for blocks; run the pass schedule for target cuda first")
-        plans = [plan_nest(op.nest, op.schedule, *kernel.placed)]
         threads = op.schedule.threads
     number = len(plans) > 1
     bodies = tuple(Body(f"{name}_phase{i}" if number else name, p) for i, p in enumerate(plans))
@@ -242,7 +248,7 @@ def _launch_lines(kernel: CudaKernel) -> list[str]:
     shared = f", {count(kernel.shared_bytes)}B of {dynamic}shared memory" if kernel.shared_bytes else ""
     lines = [f"launch  {kernel.blocks} blocks of {kernel.threads} threads{shared}"]
     plan = kernel.bodies[0].plan
-    if isinstance(plan, NestPlan) and plan.vectors:
+    if not isinstance(plan, GemmPlan) and plan.vectors:
         lines.append(f"vectors {plan.vectors}")
     if isinstance(plan, GemmPlan):
         lines += _gather_line(plan, kernel)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from convc.codegen.cuda.dims import Dim, counts_rows, dim, merged, variable, variables
 from convc.codegen.cuda.gather import QUAD, Gather, plan_gather, whole
@@ -25,6 +26,8 @@ class GemmPlan:
 
     `a_pad`, `b_pad`: floats behind each row of a tile in shared memory.
     """
+
+    template: ClassVar[str] = "cuda/gemm.cu.j2"
 
     view: GemmView
     tile: BlockTile

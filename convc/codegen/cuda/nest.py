@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from convc.codegen.cuda.dims import Dim, counts_rows, dim, merged, variable, variables
 from convc.codegen.terms import Block, Placed, Scope, Term
 from convc.ir.index import Axis, Index, IndexLike
 from convc.ir.kernels import TeamSchedule
-from convc.ir.loop_nest import MONOIDS, LoopNest, Map
+from convc.ir.loop_nest import MONOIDS, LoopNest, Map, Stage
 from convc.ir.types import Rows
 from convc.passes.vectors import span, window_axis
 
@@ -34,7 +35,10 @@ class Lanes:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage. A lone thread runs `loops`, and `window` innermost; a team shares the points of `shared`."""
+    """One stage. A lone thread runs `loops`, and `window` innermost; a team shares the points of `shared`.
+
+    `results` are (variable, neutral element).
+    """
 
     loops: tuple[Loop, ...]
     shared: Dim
@@ -64,7 +68,9 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class NestPlan:
-    """Everything the template of a loop nest needs. `results` are (variable, neutral element)."""
+    """Everything the template of a loop nest needs."""
+
+    template: ClassVar[str] = "cuda/loops.cu.j2"
 
     nest: LoopNest
     schedule: TeamSchedule
@@ -120,27 +126,30 @@ def plan_nest(nest: LoopNest, schedule: TeamSchedule, inputs: Sequence[Placed], 
     points = dim("point", axes)
     stages: list[StagePlan] = []
     for number, stage in enumerate(nest.stages):
-        shared = dim("element", stage.axes)
-        window = window_axis(stage, schedule.window)
-        scope = Scope(inputs, outputs, merged(values, shared.named()), lane, lane_axis)
-        block = Block(scope, prefix=f"t{number}_")
-        roots = [s.value for s in stage.stores] if isinstance(stage, Map) else list(stage.values)
-        terms = tuple(block.terms(roots))
-        targets = tuple(scope.target(s) for s in stage.stores) if isinstance(stage, Map) else ()
-        plan = StagePlan(
-            loops=tuple(_loop(a) for a in stage.axes if a.extent > 1 and a is not window),
-            shared=shared, axis_lets=(), lets=tuple(block.lets), values=terms, targets=targets,
-            window=_loop(window) if window else None,
-        )  # fmt: skip
-        if not isinstance(stage, Map):
-            neutral = MONOIDS[stage.monoid]
-            results = tuple((f"{r}_value", e) for r, e in zip(stage.results, neutral))
-            plan = replace(plan, monoid=stage.monoid, results=results)
+        named = merged(values, dim("element", stage.axes).named())
+        plan = plan_stage(number, stage, Scope(inputs, outputs, named, lane, lane_axis), schedule.window)
         known = {name for s in (*stages, plan) for name, _ in s.results} if lane else set()
-        plan = _with_lanes(plan, lane, known) if lane or window else plan
-        stages.append(replace(plan, axis_lets=shared.lets(variables(plan.terms))))
+        stages.append(_with_lanes(plan, lane, known) if lane or plan.window else plan)
     used = variables(t for s in stages for t in s.terms)
     return NestPlan(nest, schedule, points, points.lets(used), tuple(stages))
+
+
+def plan_stage(number: int, stage: Stage, scope: Scope, window: int = 1) -> StagePlan:
+    """One stage in a scope that knows its axes; so many elements of a window are a loop of their own, innermost."""
+    block = Block(scope, prefix=f"t{number}_")
+    values = tuple(block.terms(stage.roots))
+    inner = window_axis(stage, window)
+    shared = dim("element", stage.axes)
+    plan = StagePlan(
+        loops=tuple(_loop(a) for a in stage.axes if a.extent > 1 and a is not inner),
+        shared=shared, axis_lets=(), lets=tuple(block.lets), values=values, window=_loop(inner) if inner else None,
+    )  # fmt: skip
+    if isinstance(stage, Map):
+        plan = replace(plan, targets=tuple(scope.target(s) for s in stage.stores))
+    else:
+        results = tuple((f"{r}_value", e) for r, e in zip(stage.results, MONOIDS[stage.monoid]))
+        plan = replace(plan, monoid=stage.monoid, results=results)
+    return replace(plan, axis_lets=shared.lets(variables(plan.terms)))
 
 
 def _whole(value: Term) -> bool:

@@ -48,10 +48,10 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  *           title="relayout"
  *           for(n:n<=20, hw:63, c:4)
  *           map() { store 0[n, c, hw / 9, hw % 9] = $0[n, c, hw / 9, hw % 9] }
- *           schedule {threads=256, team=1}
+ *           schedule {reads=hw:63, stores=c:4, threads=256}
  *         } loc(: lower, merge_axes, schedule)
- * loops   a thread a point, 256 threads a block
- * launch  20 blocks of 256 threads
+ * loops   tiles of 63 hw x 4 c that turn in shared memory, 256 threads a block
+ * launch  20 blocks of 256 threads, 1.15 kB of shared memory
  * bound   0.012 us on an H100: 0 us of FP32, 0.012 us of memory
  * work    0 FLOP, 40.3 kB moved at least, 0.00 FLOP/B
  */
@@ -60,12 +60,25 @@ extern "C" __global__ void __launch_bounds__(256)
             const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
+    __shared__ float shared[288];
     const int rows = *rows_ptr;
-    const int point = block * 256 + threadIdx.x;
-    if (point >= rows * 252) return;
-    const int n = point / 252, hw = (point / 4) % 63, c = point % 4;
-    {
-        t0_ptr[n * 252 + hw * 4 + c] = x_ptr[n * 252 + c * 63 + hw];
+    if (block >= rows) return;
+    const int n = block;
+    /* the operands, in the order in which they lie */
+    UNROLL for (int first = 0; first < 252; first += 256) {
+        const int element = first + threadIdx.x;
+        const int hw = element % 63, c = element / 63;
+        if (element >= 252) continue;
+        shared[(element / 63) * 72 + element % 63] = x_ptr[n * 252 + c * 63 + hw];
+    }
+    __syncthreads(); /* the tile is whole */
+    /* the results, in theirs */
+    UNROLL for (int first = 0; first < 252; first += 256) {
+        const int element = first + threadIdx.x;
+        const int hw = element / 4, c = element % 4;
+        if (element >= 252) continue;
+        const float x_value = shared[(element % 4) * 72 + element / 4];
+        t0_ptr[n * 252 + hw * 4 + c] = x_value;
     }
 }
 

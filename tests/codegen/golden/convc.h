@@ -29,9 +29,9 @@ typedef struct {
         void *const *outputs;  /* one pointer for each output, row-major */
             void *const *stores;   /* parameters and state: one pointer for each */
                 const int32_t *scalars; /* learning rate, seed and the like: 4 bytes each, f32 or i32 */
-                    char *arena;           /* all intermediates */
-                        int64_t rows;          /* n: the batch rows of this run */
-                        } convc_call;
+    char *arena;           /* all intermediates */
+        int64_t rows;          /* n: the batch rows of this run */
+        } convc_call;
 
 INLINE float f32x1_max(float a, float b) { return b > a || b != b ? b : a; }
 INLINE float f32x1_min(float a, float b) { return b < a || b != b ? b : a; }
@@ -141,7 +141,7 @@ CALLED f32x16 f32x16_random(uint64_t first, uint64_t between, uint32_t stream, u
 INLINE f32x16 f32x16_exp(f32x16 x)
 {
     const f32x16 shift = f32x16_splat(12582912.0f); /* 1.5 * 2^23: adding it rounds */
-        const f32x16 in = f32x16_min(f32x16_max(x, f32x16_splat(-87.33654f)), f32x16_splat(88.72283f));
+    const f32x16 in = f32x16_min(f32x16_max(x, f32x16_splat(-87.33654f)), f32x16_splat(88.72283f));
     const f32x16 k = (in * 1.44269504f + shift) - shift;
     const f32x16 r = (in - k * 0.693359375f) - k * -2.12194440e-4f;
     f32x16 y = f32x16_splat(1.0f / 5040);
@@ -153,7 +153,7 @@ INLINE f32x16 f32x16_exp(f32x16 x)
     y = y * r + 1.0f;
     y = y * r + 1.0f;
     const i32x16 half = __builtin_convertvector(k, i32x16) >> 1; /* 2^k in two steps: k may be 128 */
-        const i32x16 rest = __builtin_convertvector(k, i32x16) - half;
+    const i32x16 rest = __builtin_convertvector(k, i32x16) - half;
     y = y * (f32x16)((half + 127) << 23) * (f32x16)((rest + 127) << 23);
     y = f32x16_select(x > 88.72283f, f32x16_splat(INFINITY), y);
     y = f32x16_select(x < -87.33654f, f32x16_splat(0.0f), y);
@@ -164,7 +164,7 @@ INLINE f32x16 f32x16_exp(f32x16 x)
 INLINE f32x16 f32x16_log(f32x16 x)
 {
     const i32x16 tiny = x < 1.17549435e-38f; /* subnormal: scaled by 2^23 first */
-        const i32x16 bits = (i32x16)f32x16_select(tiny, x * 8388608.0f, x);
+    const i32x16 bits = (i32x16)f32x16_select(tiny, x * 8388608.0f, x);
     const i32x16 k = (bits - 0x3f3504f3) >> 23;
     const f32x16 m = (f32x16)(bits - (k << 23));
     const f32x16 f = m - 1.0f;
