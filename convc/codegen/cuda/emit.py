@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from convc.codegen.card import card_for
+from convc.codegen.cuda.gather import QUAD
 from convc.codegen.cuda.gemm import GemmPlan, in_one_memory, plan_gemm
 from convc.codegen.cuda.nest import NestPlan, plan_nest
 from convc.codegen.cuda.transpose import TransposePlan, plan_transpose
@@ -210,7 +211,8 @@ def _vectors(kernels: Sequence[CudaKernel]) -> set[tuple[str, int, str]]:
     for plan in (b.plan for k in kernels for b in k.bodies):
         if isinstance(plan, GemmPlan):
             found |= {("load", min(size, 4), "f32") for size in (plan.tile.thread_m, plan.tile.thread_n)}
-            found |= {("store", 4, t.fn) for t, _ in plan.stores if plan.quads}
+            found |= {("load", x.size, x.term.fn) for x in plan.epilogue.loaded}
+            found |= {("store", plan.epilogue.wide, t.fn) for t, _ in plan.epilogue.stores}
         if isinstance(plan, NestPlan):
             found |= {("load", x.size, x.term.fn) for s in plan.stages for x in s.loaded}
             found |= {("store", plan.schedule.vector, t.fn) for s in plan.stages for t in s.targets}
@@ -269,9 +271,11 @@ def _gemm_vectors(plan: GemmPlan) -> list[str]:
     wide = [
         *(["loads of fragments"] if min(plan.tile.thread_m, plan.tile.thread_n) >= 4 else []),
         *(f"copies of {g.name.upper()}" for g in (plan.a, plan.b) if g.copy > 1),
-        *(["stores"] if plan.quads else []),
+        *(["stores"] if plan.epilogue.wide == QUAD else []),
     ]
-    return [f"vectors 16-byte {', '.join(wide)}"] if wide else []
+    lines = [f"16-byte {', '.join(wide)}"] if wide else []
+    lines += ["8-byte stores"] if plan.epilogue.wide == 2 else []
+    return [f"vectors {'; '.join(lines)}"] if lines else []
 
 
 def _time_lines(kernel: CudaKernel, target: Target) -> list[str]:

@@ -205,8 +205,8 @@ def split(index: Index, own: set[str]) -> tuple[Index | None, Index]:
     return mine, rest
 
 
-def whole(term: Term, line: Dim, allowed: Sequence[Condition] = ()) -> bool:
-    """Whether four neighbouring lines are 16 aligned bytes that lie inside the tensor together or not at all."""
+def whole(term: Term, line: Dim, allowed: Sequence[Condition] = (), size: int = QUAD) -> bool:
+    """Whether `size` neighbouring lines are an aligned vector that lies inside the tensor as a whole or not at all."""
     flat = line.flat
     inner = flat if flat in term.index.axes() else _inner(line)
     if inner is None or term.index.coefficient(inner) != 1 or term.fn != "f32":
@@ -214,9 +214,9 @@ def whole(term: Term, line: Dim, allowed: Sequence[Condition] = ()) -> bool:
     width = int(inner.extent) if inner is not flat else line.rest
     others = term.index - Index.of(inner)
     tested = [c for c in term.conditions if c not in allowed and {inner, flat} & set(c.index.axes())]
-    if tested or width % QUAD or (line.rest if line.rows else line.extent) % QUAD:
+    if tested or width % size or (line.rest if line.rows else line.extent) % size:
         return False
-    return others.const % QUAD == 0 and all(c % QUAD == 0 for _, c in others.terms)
+    return others.const % size == 0 and all(c % size == 0 for _, c in others.terms)
 
 
 def _inner(line: Dim) -> Axis | None:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from convc.codegen.cuda.dims import Dim, counts_rows, dim, merged, variable, variables
-from convc.codegen.cuda.gather import QUAD, Gather, plan_gather, whole
+from convc.codegen.cuda.dims import Dim, counts_rows, dim, variable, variables
+from convc.codegen.cuda.epilogue import Epilogue, plan_epilogue
+from convc.codegen.cuda.gather import Gather, plan_gather
 from convc.codegen.cuda.walk import SLICE, Walk, plan_walk
-from convc.codegen.terms import Block, Placed, Scope, Term
+from convc.codegen.terms import Placed
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Axis, Index
 from convc.ir.kernels import BlockTile
@@ -22,10 +23,7 @@ from convc.passes.target import STATIC_SHARED_BYTES
 
 @dataclass(frozen=True)
 class GemmPlan:
-    """Everything the template of a phase needs. `quads`: results are stored four neighbours along N at a time.
-
-    `a_pad`, `b_pad`: floats behind each row of a tile in shared memory.
-    """
+    """Everything the template of a phase needs. `a_pad`, `b_pad`: floats behind each row of a tile in shared memory."""
 
     template: ClassVar[str] = "cuda/gemm.cu.j2"
 
@@ -38,12 +36,7 @@ class GemmPlan:
     group_lets: tuple[tuple[str, Index], ...]
     a: Gather
     b: Gather
-    store_lets: tuple[tuple[str, Index], ...]
-    target_lets: tuple[tuple[str, Index], ...]
-    value_lets: tuple[tuple[str, Index], ...]
-    lets: tuple[tuple[str, Term], ...]
-    stores: tuple[tuple[Term, Term], ...]
-    quads: bool
+    epilogue: Epilogue
     a_pad: int
     b_pad: int
 
@@ -67,8 +60,7 @@ class GemmPlan:
     @property
     def rows(self) -> bool:
         """Whether it asks for the batch rows of the run."""
-        terms = (*(t for _, t in self.lets), *(t for _, t in self.stores))
-        return any(d.rows for d in (self.group, self.m, self.n, self.k)) or any(map(counts_rows, terms))
+        return any(d.rows for d in (self.group, self.m, self.n, self.k)) or any(map(counts_rows, self.epilogue.terms))
 
     @property
     def ragged(self) -> tuple[Dim, ...]:
@@ -118,20 +110,11 @@ def plan_gemm(view: GemmView, tile: BlockTile, inputs: Sequence[Placed], outputs
     groups = group.named()
     a = plan_gather("a", view.a, m, walk, tile.block_m, tile, groups, inputs)
     b = plan_gather("b", view.b, n, walk, tile.block_n, tile, groups, inputs)
-    scope = Scope(inputs, outputs, merged(groups, m.named(), n.named()))
-    block = Block(scope)
-    values = block.terms([s.value for s in view.stores])
-    targets = [scope.target(s) for s in view.stores]
-    used = variables((*targets, *values, *(t for _, t in block.lets)))
-    aimed, computed = variables(targets), variables((*values, *(t for _, t in block.lets)))
-    everywhere = (*used, *(v for g in (a, b) for v in _variables(g)))
+    epilogue = plan_epilogue(view, tile, groups, inputs, outputs)
+    used = (*variables(epilogue.terms), *(v for g in (a, b) for v in _variables(g)))
     return GemmPlan(
-        view=view, tile=tile, group=group, m=m, n=n, walk=walk, group_lets=group.lets(everywhere), a=a, b=b,
-        store_lets=(*m.lets(used), *n.lets(used)), target_lets=(*m.lets(aimed), *n.lets(aimed)),
-        value_lets=(*m.lets(computed), *n.lets(computed)),
-        lets=tuple(block.lets), stores=tuple(zip(targets, values)),
-        quads=tile.thread_n % QUAD == 0 and tile.stages > 1 and all(whole(t, n) for t in targets),
-        a_pad=a.pad, b_pad=b.pad,
+        view=view, tile=tile, group=group, m=m, n=n, walk=walk, group_lets=group.lets(used), a=a, b=b,
+        epilogue=epilogue, a_pad=a.pad, b_pad=b.pad,
     )  # fmt: skip
 
 

@@ -24,6 +24,10 @@ static __device__ __forceinline__ void load2(float *to, const float *from)
     const float2 v = *reinterpret_cast<const float2 *>(from);
     to[0] = v.x; to[1] = v.y;
 }
+static __device__ __forceinline__ void store2(float *to, const float *from)
+{
+    *reinterpret_cast<float2 *>(to) = make_float2(from[0], from[1]);
+}
 
 /* Copies from global to shared memory that arrive by themselves: zero where the source is not `inside`. */
 static __device__ __forceinline__ void copy_async(float *to, const float *from, const bool inside)
@@ -98,6 +102,7 @@ extern "C" __global__ void __launch_bounds__(256)
  * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
  * launch  158 blocks of 128 threads, 12.3 kB of shared memory
  * gather  A along K, 4 cache lines for 32 elements; B along K, 2 cache lines for 32 elements
+ * vectors 8-byte stores
  * bound   0.0184 us on an H100: 0.0103 us of FP32, 0.0184 us of memory
  * model   2.26 us; 2.32 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    608 kFLOP, 61.6 kB moved at least, 9.87 FLOP/B
@@ -175,12 +180,11 @@ extern "C" __global__ void __launch_bounds__(128)
         }
     }
 
-    UNROLL for (int tn = 0; tn < 2; ++tn) {
-        const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
+    {
+        const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread;
         if (gemm_m < m_extent && gemm_n < n_extent) {
-            const int n = gemm_m / 63, p = (gemm_m / 9) % 7, q = gemm_m % 9, k = gemm_n;
-            const float acc_value = acc[tn];
-            t1_ptr[n * 504 + p * 72 + q * 8 + k] = acc_value;
+            const int n = gemm_m / 63, pq = gemm_m % 63, k = gemm_n;
+            store2(t1_ptr + n * 504 + pq * 8 + k, acc);
         }
     }
 }

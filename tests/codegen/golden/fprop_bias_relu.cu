@@ -131,9 +131,9 @@ extern "C" __global__ void __launch_bounds__(128)
     UNROLL for (int tn = 0; tn < 2; ++tn) {
         const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
         if (gemm_m < m_extent && gemm_n < n_extent) {
-            const int k = gemm_m, n = gemm_n / 63, p = (gemm_n / 9) % 7, q = gemm_n % 9;
+            const int k = gemm_m, n = gemm_n / 63, pq = gemm_n % 63;
             const float acc_value = acc[tn];
-            t2_ptr[n * 315 + k * 63 + p * 9 + q] = nan_max((acc_value + b_ptr[k]), 0.0f);
+            t2_ptr[n * 315 + k * 63 + pq] = nan_max((acc_value + b_ptr[k]), 0.0f);
         }
     }
 }

@@ -129,9 +129,9 @@ extern "C" __global__ void __launch_bounds__(128)
     UNROLL for (int tn = 0; tn < 2; ++tn) {
         const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
         if (gemm_m < m_extent && gemm_n < n_extent) {
-            const int k = gemm_m, n = gemm_n / 81, p = (gemm_n / 9) % 9, q = gemm_n % 9;
+            const int k = gemm_m, n = gemm_n / 81, pq = gemm_n % 81;
             const float acc_value = acc[tn];
-            t0_ptr[n * 243 + k * 81 + p * 9 + q] = acc_value;
+            t0_ptr[n * 243 + k * 81 + pq] = acc_value;
         }
     }
 }

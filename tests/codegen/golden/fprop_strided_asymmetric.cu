@@ -19,6 +19,10 @@ static __device__ __forceinline__ void load2(float *to, const float *from)
     const float2 v = *reinterpret_cast<const float2 *>(from);
     to[0] = v.x; to[1] = v.y;
 }
+static __device__ __forceinline__ void store2(float *to, const float *from)
+{
+    *reinterpret_cast<float2 *>(to) = make_float2(from[0], from[1]);
+}
 
 /* Copies from global to shared memory that arrive by themselves: zero where the source is not `inside`. */
 static __device__ __forceinline__ void copy_async(float *to, const float *from, const bool inside)
@@ -53,6 +57,7 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  * tile    8 x 32 x 16, 1 x 2 a thread, 4 slices, 128 threads a block
  * launch  11 blocks of 128 threads, 11.3 kB of shared memory
  * gather  A along K, 2 cache lines for 32 elements; B along N, 7 cache lines for 32 elements
+ * vectors 8-byte stores
  * bound   0.0116 us on an H100: 0.00206 us of FP32, 0.0116 us of memory
  * model   2.25 us; 2.34 us with 16 x 32 x 16, 2 x 2 a thread, 4 slices
  * work    122 kFLOP, 38.9 kB moved at least, 3.14 FLOP/B
@@ -125,12 +130,11 @@ extern "C" __global__ void __launch_bounds__(128)
         }
     }
 
-    UNROLL for (int tn = 0; tn < 2; ++tn) {
-        const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
+    {
+        const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread;
         if (gemm_m < m_extent && gemm_n < n_extent) {
-            const int k = gemm_m, n = gemm_n / 20, p = (gemm_n / 4) % 5, q = gemm_n % 4;
-            const float acc_value = acc[tn];
-            t0_ptr[n * 120 + k * 20 + p * 4 + q] = acc_value;
+            const int k = gemm_m, n = gemm_n / 20, pq = gemm_n % 20;
+            store2(t0_ptr + n * 120 + k * 20 + pq, acc);
         }
     }
 }

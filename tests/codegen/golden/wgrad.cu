@@ -139,9 +139,9 @@ extern "C" __global__ void __launch_bounds__(128)
     UNROLL for (int tn = 0; tn < 2; ++tn) {
         const int gemm_m = m_first + m_thread, gemm_n = n_first + n_thread + tn;
         if (gemm_m < m_extent && gemm_n < n_extent) {
-            const int k = gemm_m, c = gemm_n / 9, r = (gemm_n / 3) % 3, s = gemm_n % 3;
+            const int k = gemm_m, crs = gemm_n;
             const float acc_value = acc[tn];
-            t0_parts_ptr[n * 135 + k * 27 + c * 9 + r * 3 + s] = acc_value;
+            t0_parts_ptr[n * 135 + k * 27 + crs] = acc_value;
         }
     }
 }
