@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from convc.errors import IRError
-from convc.ir.core import Graph, Value
+from convc.ir.core import Graph, Node, Value
 
 Kind = Literal["input", "output", "store", "scalar", "arena", "rows"]
 
@@ -67,6 +67,14 @@ def barriers(graph: Graph, places: dict[Value, Place]) -> tuple[bool, ...]:
         writes += w
         needed.append(wait)
     return tuple(needed)
+
+
+def meet(one: Node, other: Node, places: Mapping[Value, Place]) -> bool:
+    """Whether one of two kernels writes what the other reads or writes."""
+    (r, w), (also_read, also_written) = (
+        ([places[v] for v in node.inputs], [places[v] for v in node.outputs]) for node in (one, other)
+    )
+    return _touch(w, also_read) or _touch(r, also_written) or _touch(w, also_written)
 
 
 def _touch(some: Sequence[Place], others: Sequence[Place]) -> bool:

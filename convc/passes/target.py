@@ -9,8 +9,9 @@ STATIC_SHARED_BYTES = 48 * 1024
 BLOCK_SHARED_BYTES = 227 * 1024
 """The most that a block may have on an H100, its dynamic shared memory included."""
 
-BLOCK, WARP = 256, 32
-"""Threads of a block that computes a loop nest, and of a warp."""
+BLOCK, WARP = 128, 32
+"""Threads of a block that computes a loop nest, as many as small products have so that they can share a launch; of a
+warp."""
 
 SECTOR = 8
 """Elements of 32 bytes, which is the least that is moved."""

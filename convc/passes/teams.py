@@ -15,8 +15,8 @@ from convc.passes.vectors import WHOLE, vectors_for
 
 SHORT = 24
 """Stages shorter than this leave most of a warp without work."""
-LONG = 1024
-"""Stages from this length on feed a whole block."""
+LONG, WIDE = 1024, 256
+"""Stages from this length on feed a whole block, of so many threads."""
 ENOUGH = 1024
 """Points from which on a thread each is better, where both neighbouring points and a point's stages read neighbours."""
 
@@ -31,13 +31,13 @@ def team_for(node: Node, target: Target) -> TeamSchedule:
     columns = side_by_side(node, nest.axes[-1:])
     if length < SHORT:
         return TeamSchedule(BLOCK, team) if (team := _row_team(node)) > 1 else vectors_for(node, target)
-    if columns and points >= (ENOUGH if across else target.multiprocessors * BLOCK):
+    if columns and points >= (ENOUGH if across else target.multiprocessors * WIDE):
         return TeamSchedule(BLOCK, 1)
     if columns and not across:
         apart = _columns(points, target)
         return TeamSchedule(BLOCK, BLOCK // apart, apart=apart)
     if length >= LONG and points <= target.multiprocessors * 8:
-        return TeamSchedule(BLOCK, BLOCK)
+        return TeamSchedule(WIDE, WIDE)
     few = points < target.multiprocessors * 32
     return TeamSchedule(BLOCK, WARP if across or few else 1)
 

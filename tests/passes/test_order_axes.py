@@ -136,4 +136,4 @@ def test_a_sum_over_pixels_of_channels_last_is_cut_into_columns() -> None:
     last = run(graph, pipeline(train=False), CUDA).stages[-1][1].nodes[0].op
     assert isinstance(last, Loops)
     assert last.schedule is not None
-    assert last.schedule.summary == "8 threads a point, 32 apart"
+    assert last.schedule.summary == "4 threads a point, 32 apart"

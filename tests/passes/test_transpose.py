@@ -74,5 +74,5 @@ def test_tiles_that_cannot_be(make, rule: str) -> None:
 def test_schedules_are_text() -> None:
     inputs, node, _ = TURNED["taps"]
     text = str(planned(inputs, node))
-    assert "schedule {reads=hw:9, stores=c:64, threads=256}" in text
+    assert "schedule {reads=hw:9, stores=c:64, threads=128}" in text
     assert str(parse_graph(text)) == text

@@ -16,7 +16,7 @@ _WORDS = """
     noexcept nullptr operator private protected public register return short signed sizeof static struct switch
     template this throw true try typedef typename union unsigned using virtual void volatile while
     acc a_part a_tile b_part b_tile block depth element group k_extent k_first lane line m_extent m_first m_thread
-    n_extent n_first n_thread slice slices stage gather done part partials point first shared
+    n_extent n_first n_thread slice slices stage gather done part partials point first shared shared_b
     rows thread tm tn value index gemm_m gemm_n gemm_k
 """
 RESERVED = frozenset(_WORDS.split())

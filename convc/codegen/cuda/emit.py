@@ -8,24 +8,23 @@ from functools import cached_property
 
 from convc.codegen.card import card_for
 from convc.codegen.cuda.gather import QUAD
-from convc.codegen.cuda.gemm import GemmPlan, in_one_memory, plan_gemm
+from convc.codegen.cuda.gemm import GemmPlan, plan_gemm
+from convc.codegen.cuda.grouping import grouped
 from convc.codegen.cuda.nest import NestPlan, plan_nest
 from convc.codegen.cuda.transpose import TransposePlan, plan_transpose
 from convc.codegen.env import render
 from convc.codegen.names import comment, count, identifier, unique
 from convc.codegen.source import Kernel, Parameter, Source, check_values, kernel_name, parameters_of
-from convc.codegen.storage import Place, barriers, storage
+from convc.codegen.storage import Place, storage
 from convc.codegen.traffic import Traffic
 from convc.errors import IRError
 from convc.ir.core import Graph, Node, Value
 from convc.ir.kernels import BlockTile, Gemm, Loops, TeamSchedule, TransposeSchedule
 from convc.passes.block_tile import lines_a_request, memory_seconds, ranking
-from convc.passes.target import CUDA, Target
+from convc.passes.target import CUDA, STATIC_SHARED_BYTES, Target
 
 ROWS = Parameter("rows_ptr", "i32", False, Place("rows", 0, 0, 4), True)
 """Where a kernel reads the batch rows of the run."""
-MOST_POINTERS = 400
-"""Pointers that one launch may take: 4 KiB of arguments, with room to spare."""
 LAUNCHES_A_UNIT = 5
 """Launches from which on a compilation of their own pays."""
 
@@ -47,12 +46,11 @@ class Body:
 
 @dataclass(frozen=True)
 class CudaKernel(Kernel):
-    """`alone`: no other kernel shares its launch. `waits`: it needs what kernels before it wrote or read."""
+    """`alone`: no other kernel shares its launch."""
 
     bodies: tuple[Body, ...] = ()
     threads: int = 0
     alone: bool = True
-    waits: bool = True
 
     @property
     def template(self) -> str:
@@ -63,13 +61,19 @@ class CudaKernel(Kernel):
         return sum(b.plan.blocks for b in self.bodies)
 
     @property
+    def shared(self) -> tuple[int, int]:
+        """Floats of shared memory that all its bodies can do with: two arrays, which the compiler can tell apart."""
+        first, second = zip(*(b.plan.shared for b in self.bodies))
+        return max(first), max(second)
+
+    @property
     def shared_bytes(self) -> int:
-        return max(b.plan.shared_bytes for b in self.bodies)
+        return 4 * sum(self.shared)
 
     @property
     def dynamic(self) -> bool:
         """Whether its shared memory is more than can be declared with a size."""
-        return any(isinstance(b.plan, GemmPlan) and b.plan.dynamic for b in self.bodies)
+        return self.shared_bytes > STATIC_SHARED_BYTES
 
 
 @dataclass(frozen=True)
@@ -106,19 +110,20 @@ class Launch:
         return sum(k.blocks for k in self.kernels)
 
     @property
+    def shared(self) -> tuple[int, int]:
+        """Floats of shared memory that all its kernels can do with; the first array ends at a whole vector."""
+        first, second = zip(*(k.shared for k in self.kernels))
+        return -(-max(first) // QUAD) * QUAD, max(second)
+
+    @property
     def shared_bytes(self) -> int:
         """Of a block."""
-        return max(k.shared_bytes for k in self.kernels)
+        return 4 * sum(self.shared)
 
     @property
     def dynamic_bytes(self) -> int:
         """What of it the launch has to ask for."""
-        return self.shared_bytes if any(k.dynamic for k in self.kernels) else 0
-
-    @property
-    def widest(self) -> Body:
-        """The body with the most shared memory, which all of them use."""
-        return max((c.body for c in self.calls), key=lambda b: b.plan.shared_bytes)
+        return self.shared_bytes if self.shared_bytes > STATIC_SHARED_BYTES else 0
 
     @property
     def title_of_nodes(self) -> str:
@@ -189,8 +194,7 @@ def emit_cuda(graph: Graph, target: Target = CUDA) -> CudaSource:
     places = storage(graph)
     names = unique(kernel_name(n) for n in graph.nodes)
     planned = [_kernel(n, name, places, target) for n, name in zip(graph.nodes, names)]
-    planned = [replace(k, waits=wait) for k, wait in zip(planned, barriers(graph, places))]
-    groups = _groups(planned)
+    groups = grouped(planned, places, target)
     titles = unique([*names, *(_title(graph, g) for g in groups if len(g) > 1)])[len(names) :]
     launches = []
     for group in groups:
@@ -227,7 +231,7 @@ def _kernel(node: Node, name: str, places: Mapping[Value, Place], target: Target
         tiles = [s for s in op.schedules if isinstance(s, BlockTile)]
         if len(tiles) != len(op.phases) or len(set(tiles)) > 1:
             raise IRError(f"{name} must have one block tile for all phases; run the pass select_tile for target cuda")
-        plans = [*in_one_memory([plan_gemm(v, t, *kernel.placed) for v, t in zip(op.phases, tiles)])]
+        plans = [plan_gemm(v, t, *kernel.placed) for v, t in zip(op.phases, tiles)]
         threads = tiles[0].threads
     else:
         assert isinstance(op, Loops)
@@ -296,23 +300,6 @@ def _time_lines(kernel: CudaKernel, target: Target) -> list[str]:
 
 def _micro(seconds: float) -> str:
     return f"{1e6 * seconds:.3g} us"
-
-
-def _groups(kernels: Sequence[CudaKernel]) -> list[list[CudaKernel]]:
-    """Neighbouring loop nests that do not wait for each other share a launch."""
-    groups: list[list[CudaKernel]] = []
-    for k in kernels:
-        last = groups[-1] if groups else []
-        joins = bool(last) and not k.waits and _nest(k) and _nest(last[-1]) and k.threads == last[-1].threads
-        if joins and sum(len(x.parameters) for x in (*last, k)) <= MOST_POINTERS:
-            last.append(k)
-        else:
-            groups.append([k])
-    return groups
-
-
-def _nest(kernel: CudaKernel) -> bool:
-    return isinstance(kernel.node.op, Loops)
 
 
 def _title(graph: Graph, group: Sequence[CudaKernel]) -> str:

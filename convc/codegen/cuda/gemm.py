@@ -7,7 +7,7 @@ into shared memory, where every guard is tested on the load, and then each multi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from convc.codegen.cuda.dims import Dim, counts_rows, dim, variable, variables
@@ -99,8 +99,14 @@ class GemmPlan:
         return self.shared_bytes > STATIC_SHARED_BYTES
 
     @property
+    def shared(self) -> tuple[int, int]:
+        """Floats of shared memory for the slices of A, and for those of B."""
+        depth = self.tile.stages * self.tile.block_k
+        return depth * self.a_stride, depth * self.b_stride
+
+    @property
     def shared_bytes(self) -> int:
-        return 4 * self.tile.stages * self.tile.block_k * (self.a_stride + self.b_stride)
+        return 4 * sum(self.shared)
 
 
 def plan_gemm(view: GemmView, tile: BlockTile, inputs: Sequence[Placed], outputs: Sequence[Placed]) -> GemmPlan:
@@ -116,12 +122,6 @@ def plan_gemm(view: GemmView, tile: BlockTile, inputs: Sequence[Placed], outputs
         view=view, tile=tile, group=group, m=m, n=n, walk=walk, group_lets=group.lets(used), a=a, b=b,
         epilogue=epilogue, a_pad=a.pad, b_pad=b.pad,
     )  # fmt: skip
-
-
-def in_one_memory(plans: Sequence[GemmPlan]) -> list[GemmPlan]:
-    """Phases of one kernel, which share its shared memory, with the same pads."""
-    a_pad, b_pad = max(p.a_pad for p in plans), max(p.b_pad for p in plans)
-    return [replace(p, a_pad=a_pad, b_pad=b_pad) for p in plans]
 
 
 def _variables(g: Gather) -> tuple[str, ...]:

@@ -103,6 +103,11 @@ class NestPlan:
         return ", ".join(f"{4 * size}-byte {what}" for what, sizes in kinds.items() for size in sorted(sizes))
 
     @property
+    def shared(self) -> tuple[int, int]:
+        """Floats of shared memory, all in one array."""
+        return self.shared_bytes // 4, 0
+
+    @property
     def shared_bytes(self) -> int:
         """Shared memory of a block: partial results of its warps or threads, three numbers each for an argmax."""
         reduces = [s.monoid for s in self.stages if s.monoid]

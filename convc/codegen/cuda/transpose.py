@@ -75,9 +75,14 @@ class TransposePlan:
         return self.tiles.rows or guards or loops or any(counts_rows(t) for t in terms)
 
     @property
+    def shared(self) -> tuple[int, int]:
+        """Floats of shared memory, all in one array."""
+        return self.size * len(self.passed), 0
+
+    @property
     def shared_bytes(self) -> int:
         """Shared memory of a block: a tile of every number that is passed on."""
-        return 4 * self.size * len(self.passed)
+        return 4 * self.shared[0]
 
 
 def plan_transpose(

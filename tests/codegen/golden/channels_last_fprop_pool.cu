@@ -2,9 +2,9 @@
  * 60480 bytes of intermediates in one arena. Every grid is planned for the full batch; the
  * batch rows of a run are read from device memory.
  *
- *   1. relayout_f32<<<20, 256>>>
+ *   1. relayout_f32<<<20, 128>>>
  *   2. conv1_fprop_f32_8x32x16<<<158, 128>>>
- *   3. pool1_max_pool_relayout_f32<<<8, 256>>>
+ *   3. pool1_max_pool_relayout_f32<<<15, 128>>>
  */
 
 #define UNROLL _Pragma("unroll")
@@ -52,14 +52,14 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  *           title="relayout"
  *           for(n:n<=20, hw:63, c:4)
  *           map() { store 0[n, c, hw / 9, hw % 9] = $0[n, c, hw / 9, hw % 9] }
- *           schedule {reads=hw:63, stores=c:4, threads=256}
+ *           schedule {reads=hw:63, stores=c:4, threads=128}
  *         } loc(: lower, merge_axes, schedule)
- * loops   tiles of 63 hw x 4 c that turn in shared memory, 256 threads a block
- * launch  20 blocks of 256 threads, 1.15 kB of shared memory
+ * loops   tiles of 63 hw x 4 c that turn in shared memory, 128 threads a block
+ * launch  20 blocks of 128 threads, 1.15 kB of shared memory
  * bound   0.012 us on an H100: 0 us of FP32, 0.012 us of memory
  * work    0 FLOP, 40.3 kB moved at least, 0.00 FLOP/B
  */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     relayout_f32(const float *__restrict__ x_ptr, float *__restrict__ t0_ptr,
             const int *__restrict__ rows_ptr)
 {
@@ -69,7 +69,7 @@ extern "C" __global__ void __launch_bounds__(256)
     if (block >= rows) return;
     const int n = block;
     /* the operands, in the order in which they lie */
-    UNROLL for (int first = 0; first < 252; first += 256) {
+    UNROLL for (int first = 0; first < 252; first += 128) {
         const int element = first + threadIdx.x;
         const int hw = element % 63, c = element / 63;
         if (element >= 252) continue;
@@ -77,7 +77,7 @@ extern "C" __global__ void __launch_bounds__(256)
     }
     __syncthreads(); /* the tile is whole */
     /* the results, in theirs */
-    UNROLL for (int first = 0; first < 252; first += 256) {
+    UNROLL for (int first = 0; first < 252; first += 128) {
         const int element = first + threadIdx.x;
         const int hw = element / 4, c = element % 4;
         if (element >= 252) continue;
@@ -196,20 +196,20 @@ extern "C" __global__ void __launch_bounds__(128)
  *           for(n:n<=20, p:3, q:4, c:8)
  *           reduce(r:2, s:2) best = max($0[n, c, p*2 + r, q*2 + s ; -inf])
  *           map() { store 0[n, c, p, q] = best }
- *           schedule {threads=256, team=1}
+ *           schedule {threads=128, team=1}
  *         } loc(pool1: lower, fuse_loops, schedule)
- * loops   a thread a point, 256 threads a block
- * launch  8 blocks of 256 threads
+ * loops   a thread a point, 128 threads a block
+ * launch  15 blocks of 128 threads
  * bound   0.0143 us on an H100: 0.00013 us of FP32, 0.0143 us of memory
  * work    7.68 kFLOP, 48 kB moved at least, 0.16 FLOP/B
  */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     pool1_max_pool_relayout_f32(const float *__restrict__ t1_ptr, float *__restrict__ t3_ptr,
             const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
     const int rows = *rows_ptr;
-    const int point = block * 256 + threadIdx.x;
+    const int point = block * 128 + threadIdx.x;
     if (point >= rows * 96) return;
     const int n = point / 96, p = (point / 32) % 3, q = (point / 8) % 4, c = point % 8;
     float best_value = -INFINITY;

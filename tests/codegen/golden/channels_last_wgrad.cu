@@ -2,9 +2,9 @@
  * 70080 bytes of intermediates in one arena. Every grid is planned for the full batch; the
  * batch rows of a run are read from device memory.
  *
- *   1. relayout_f32_and_1_more<<<40, 256>>>
+ *   1. relayout_f32_and_1_more<<<40, 128>>>
  *   2. conv1_wgrad_parts_f32_8x32x16<<<40, 128>>>
- *   3. conv1_sum_parts_f32<<<2, 256>>>
+ *   3. conv1_sum_parts_f32<<<3, 128>>>
  */
 
 #define UNROLL _Pragma("unroll")
@@ -55,10 +55,10 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  *           title="relayout"
  *           for(n:n<=20, hw:49, c:8)
  *           map() { store 0[n, c, hw / 7, hw % 7] = $0[n, c, hw / 7, hw % 7] }
- *           schedule {reads=hw:49, stores=c:8, threads=256}
+ *           schedule {reads=hw:49, stores=c:8, threads=128}
  *         } loc(: lower, merge_axes, schedule)
- * loops   tiles of 49 hw x 8 c that turn in shared memory, 256 threads a block
- * launch  20 blocks of 256 threads, 1.66 kB of shared memory
+ * loops   tiles of 49 hw x 8 c that turn in shared memory, 128 threads a block
+ * launch  20 blocks of 128 threads, 1.66 kB of shared memory
  * bound   0.0187 us on an H100: 0 us of FP32, 0.0187 us of memory
  * work    0 FLOP, 62.7 kB moved at least, 0.00 FLOP/B
  */
@@ -69,7 +69,7 @@ static __device__ __forceinline__ void relayout_f32(const int block, float *shar
     if (block >= rows) return;
     const int n = block;
     /* the operands, in the order in which they lie */
-    UNROLL for (int first = 0; first < 392; first += 256) {
+    UNROLL for (int first = 0; first < 392; first += 128) {
         const int element = first + threadIdx.x;
         const int hw = element % 49, c = element / 49;
         if (element >= 392) continue;
@@ -77,7 +77,7 @@ static __device__ __forceinline__ void relayout_f32(const int block, float *shar
     }
     __syncthreads(); /* the tile is whole */
     /* the results, in theirs */
-    UNROLL for (int first = 0; first < 392; first += 256) {
+    UNROLL for (int first = 0; first < 392; first += 128) {
         const int element = first + threadIdx.x;
         const int hw = element / 8, c = element % 8;
         if (element >= 392) continue;
@@ -93,10 +93,10 @@ static __device__ __forceinline__ void relayout_f32(const int block, float *shar
  *           title="relayout"
  *           for(n:n<=20, hw:49, c:4)
  *           map() { store 0[n, c, hw / 7, hw % 7] = $0[n, c, hw / 7, hw % 7] }
- *           schedule {reads=hw:49, stores=c:4, threads=256}
+ *           schedule {reads=hw:49, stores=c:4, threads=128}
  *         } loc(: lower, merge_axes, schedule)
- * loops   tiles of 49 hw x 4 c that turn in shared memory, 256 threads a block
- * launch  20 blocks of 256 threads, 896 B of shared memory
+ * loops   tiles of 49 hw x 4 c that turn in shared memory, 128 threads a block
+ * launch  20 blocks of 128 threads, 896 B of shared memory
  * bound   0.00936 us on an H100: 0 us of FP32, 0.00936 us of memory
  * work    0 FLOP, 31.4 kB moved at least, 0.00 FLOP/B
  */
@@ -107,7 +107,7 @@ static __device__ __forceinline__ void relayout_f32_2(const int block, float *sh
     if (block >= rows) return;
     const int n = block;
     /* the operands, in the order in which they lie */
-    UNROLL for (int first = 0; first < 196; first += 256) {
+    UNROLL for (int first = 0; first < 196; first += 128) {
         const int element = first + threadIdx.x;
         const int hw = element % 49, c = element / 49;
         if (element >= 196) continue;
@@ -115,7 +115,7 @@ static __device__ __forceinline__ void relayout_f32_2(const int block, float *sh
     }
     __syncthreads(); /* the tile is whole */
     /* the results, in theirs */
-    UNROLL for (int first = 0; first < 196; first += 256) {
+    UNROLL for (int first = 0; first < 196; first += 128) {
         const int element = first + threadIdx.x;
         const int hw = element / 4, c = element % 4;
         if (element >= 196) continue;
@@ -126,12 +126,12 @@ static __device__ __forceinline__ void relayout_f32_2(const int block, float *sh
 
 
 /* 2 kernels that do not wait for each other: each takes its own range of blocks. */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     relayout_f32_and_1_more(const float *__restrict__ dy_ptr, float *__restrict__ t0_ptr,
             const int *__restrict__ rows_ptr, const float *__restrict__ x_ptr, float *__restrict__ t1_ptr)
 {
     const int block = blockIdx.x;
-    __shared__ float shared[416];
+    __shared__ __align__(16) float shared[416];
     if (block < 20) relayout_f32(block, shared, dy_ptr, t0_ptr, rows_ptr);
     else relayout_f32_2(block - 20, shared, x_ptr, t1_ptr, rows_ptr);
 }
@@ -243,20 +243,20 @@ extern "C" __global__ void __launch_bounds__(128)
  *           for(k:8, rs:9, c:4)
  *           reduce(n_part:n<=20) total = sum($0[n_part, k, c, rs / 3, rs % 3])
  *           map() { store 0[k, c, rs / 3, rs % 3] = total }
- *           schedule {threads=256, team=1}
+ *           schedule {threads=128, team=1}
  *         } loc(conv1: lower, order_axes, split_k, merge_axes, schedule)
- * loops   a thread a point, 256 threads a block
- * launch  2 blocks of 256 threads
+ * loops   a thread a point, 128 threads a block
+ * launch  3 blocks of 128 threads
  * bound   0.00722 us on an H100: 9.71e-05 us of FP32, 0.00722 us of memory
  * work    5.76 kFLOP, 24.2 kB moved at least, 0.24 FLOP/B
  */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     conv1_sum_parts_f32(const float *__restrict__ t2_parts_ptr, float *__restrict__ t2_ptr,
             const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
     const int rows = *rows_ptr;
-    const int point = block * 256 + threadIdx.x;
+    const int point = block * 128 + threadIdx.x;
     if (point >= 288) return;
     const int k = point / 36, rs = (point / 4) % 9, c = point % 4;
     float total_value = 0.0f;

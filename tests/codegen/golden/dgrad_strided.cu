@@ -92,10 +92,12 @@ template <int kept> static __device__ __forceinline__ void wait_for_copies()
  * work    48 kFLOP, 15.1 kB moved at least, 3.19 FLOP/B
  * saved   32 kB of im2col matrix that is never stored
  */
-static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase0(const int block,
-        float (*a_tile)[16][8], float (*b_tile)[16][32], const float *__restrict__ dy_ptr,
-        const float *__restrict__ w_ptr, float *__restrict__ t0_ptr, const int *__restrict__ rows_ptr)
+static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase0(const int block, float *shared,
+        float *shared_b, const float *__restrict__ dy_ptr, const float *__restrict__ w_ptr,
+        float *__restrict__ t0_ptr, const int *__restrict__ rows_ptr)
 {
+    float (*const a_tile)[16][8] = (float (*)[16][8])shared;
+    float (*const b_tile)[16][32] = (float (*)[16][32])shared_b;
     const int thread = threadIdx.x;
     const int rows = *rows_ptr;
     const int m_extent = 3, n_extent = rows * 16, k_extent = 5;
@@ -163,10 +165,12 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase0(const int 
     }
 }
 
-static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase1(const int block,
-        float (*a_tile)[16][8], float (*b_tile)[16][32], const float *__restrict__ dy_ptr,
-        const float *__restrict__ w_ptr, float *__restrict__ t0_ptr, const int *__restrict__ rows_ptr)
+static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase1(const int block, float *shared,
+        float *shared_b, const float *__restrict__ dy_ptr, const float *__restrict__ w_ptr,
+        float *__restrict__ t0_ptr, const int *__restrict__ rows_ptr)
 {
+    float (*const a_tile)[16][8] = (float (*)[16][8])shared;
+    float (*const b_tile)[16][32] = (float (*)[16][32])shared_b;
     const int thread = threadIdx.x;
     const int rows = *rows_ptr;
     const int m_extent = 3, n_extent = rows * 12, k_extent = 10;
@@ -237,10 +241,12 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase1(const int 
     }
 }
 
-static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase2(const int block,
-        float (*a_tile)[16][8], float (*b_tile)[16][32], const float *__restrict__ dy_ptr,
-        const float *__restrict__ w_ptr, float *__restrict__ t0_ptr, const int *__restrict__ rows_ptr)
+static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase2(const int block, float *shared,
+        float *shared_b, const float *__restrict__ dy_ptr, const float *__restrict__ w_ptr,
+        float *__restrict__ t0_ptr, const int *__restrict__ rows_ptr)
 {
+    float (*const a_tile)[16][8] = (float (*)[16][8])shared;
+    float (*const b_tile)[16][32] = (float (*)[16][32])shared_b;
     const int thread = threadIdx.x;
     const int rows = *rows_ptr;
     const int m_extent = 3, n_extent = rows * 12, k_extent = 10;
@@ -312,10 +318,12 @@ static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase2(const int 
     }
 }
 
-static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase3(const int block,
-        float (*a_tile)[16][8], float (*b_tile)[16][32], const float *__restrict__ dy_ptr,
-        const float *__restrict__ w_ptr, float *__restrict__ t0_ptr, const int *__restrict__ rows_ptr)
+static __device__ __forceinline__ void conv1_dgrad_f32_8x32x16_phase3(const int block, float *shared,
+        float *shared_b, const float *__restrict__ dy_ptr, const float *__restrict__ w_ptr,
+        float *__restrict__ t0_ptr, const int *__restrict__ rows_ptr)
 {
+    float (*const a_tile)[16][8] = (float (*)[16][8])shared;
+    float (*const b_tile)[16][32] = (float (*)[16][32])shared_b;
     const int thread = threadIdx.x;
     const int rows = *rows_ptr;
     const int m_extent = 3, n_extent = rows * 9, k_extent = 20;
@@ -394,12 +402,12 @@ extern "C" __global__ void __launch_bounds__(128)
             float *__restrict__ t0_ptr, const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
-    __shared__ __align__(16) float a_tile[4][16][8];
-    __shared__ __align__(16) float b_tile[4][16][32];
-    if (block < 8) conv1_dgrad_f32_8x32x16_phase0(block, a_tile, b_tile, dy_ptr, w_ptr, t0_ptr, rows_ptr);
-    else if (block < 14) conv1_dgrad_f32_8x32x16_phase1(block - 8, a_tile, b_tile, dy_ptr, w_ptr, t0_ptr,
+    __shared__ __align__(16) float shared[512];
+    __shared__ __align__(16) float shared_b[2048];
+    if (block < 8) conv1_dgrad_f32_8x32x16_phase0(block, shared, shared_b, dy_ptr, w_ptr, t0_ptr, rows_ptr);
+    else if (block < 14) conv1_dgrad_f32_8x32x16_phase1(block - 8, shared, shared_b, dy_ptr, w_ptr, t0_ptr,
             rows_ptr);
-    else if (block < 20) conv1_dgrad_f32_8x32x16_phase2(block - 14, a_tile, b_tile, dy_ptr, w_ptr, t0_ptr,
+    else if (block < 20) conv1_dgrad_f32_8x32x16_phase2(block - 14, shared, shared_b, dy_ptr, w_ptr, t0_ptr,
             rows_ptr);
-    else conv1_dgrad_f32_8x32x16_phase3(block - 20, a_tile, b_tile, dy_ptr, w_ptr, t0_ptr, rows_ptr);
+    else conv1_dgrad_f32_8x32x16_phase3(block - 20, shared, shared_b, dy_ptr, w_ptr, t0_ptr, rows_ptr);
 }

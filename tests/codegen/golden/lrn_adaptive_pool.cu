@@ -2,8 +2,8 @@
  * 16832 bytes of intermediates in one arena. Every grid is planned for the full batch; the
  * batch rows of a run are read from device memory.
  *
- *   1. norm1_lrn_f32<<<17, 256>>>
- *   2. pool1_adaptive_avg_pool_f32<<<8, 256>>>
+ *   1. norm1_lrn_f32<<<33, 128>>>
+ *   2. pool1_adaptive_avg_pool_f32<<<15, 128>>>
  */
 
 #define UNROLL _Pragma("unroll")
@@ -22,20 +22,20 @@
  *           for(n:n<=20, c:6, hw:35)
  *           reduce(j:5) squares = sum($0[n, c + j - 2, hw / 5, hw % 5] * $0[n, c + j - 2, hw / 5, hw % 5])
  *           map() { store 0[n, c, hw / 5, hw % 5] = $0[n, c, hw / 5, hw % 5] * exp(-0.75 * log(2.0 + 0.1 * squares)) }
- *           schedule {threads=256, team=1}
+ *           schedule {threads=128, team=1}
  *         } loc(norm1: lower, merge_axes, schedule)
- * loops   a thread a point, 256 threads a block
- * launch  17 blocks of 256 threads
+ * loops   a thread a point, 128 threads a block
+ * launch  33 blocks of 128 threads
  * bound   0.01 us on an H100: 0.00113 us of FP32, 0.01 us of memory
  * work    67.2 kFLOP, 33.6 kB moved at least, 2.00 FLOP/B
  */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     norm1_lrn_f32(const float *__restrict__ x_ptr, float *__restrict__ t0_ptr,
             const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
     const int rows = *rows_ptr;
-    const int point = block * 256 + threadIdx.x;
+    const int point = block * 128 + threadIdx.x;
     if (point >= rows * 210) return;
     const int n = point / 210, c = (point / 35) % 6, hw = point % 35;
     float squares_value = 0.0f;
@@ -57,20 +57,20 @@ extern "C" __global__ void __launch_bounds__(256)
  *           for(n:n<=20, c:6, p:5, q:3)
  *           reduce(r:3, s:3) total = sum($0[n, c, (p*2) / 5 + p + r, (q*2) / 3 + q + s | (p*2) / 5 + r - (p*2 + 1) / 5 - 2 in [-3, 0), (q*2) / 3 + s - (q*2 + 1) / 3 - 2 in [-3, 0)])
  *           map() { store 0[n, c, p, q] = total / (#((p*2 + 1) / 5 - (p*2) / 5 + 2) * #((q*2 + 1) / 3 - (q*2) / 3 + 2)) }
- *           schedule {threads=256, team=1}
+ *           schedule {threads=128, team=1}
  *         } loc(pool1: lower, schedule)
- * loops   a thread a point, 256 threads a block
- * launch  8 blocks of 256 threads
+ * loops   a thread a point, 128 threads a block
+ * launch  15 blocks of 128 threads
  * bound   0.00716 us on an H100: 0.000334 us of FP32, 0.00716 us of memory
  * work    19.8 kFLOP, 24 kB moved at least, 0.82 FLOP/B
  */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     pool1_adaptive_avg_pool_f32(const float *__restrict__ t0_ptr, float *__restrict__ t1_ptr,
             const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
     const int rows = *rows_ptr;
-    const int point = block * 256 + threadIdx.x;
+    const int point = block * 128 + threadIdx.x;
     if (point >= rows * 90) return;
     const int n = point / 90, c = (point / 15) % 6, p = (point / 3) % 5, q = point % 3;
     float total_value = 0.0f;

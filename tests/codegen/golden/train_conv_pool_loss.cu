@@ -3,12 +3,12 @@
  * batch rows of a run are read from device memory.
  *
  *   1. conv1_fprop_relu_f32_8x32x16<<<10, 128>>>
- *   2. pool1_max_pool_f32<<<1, 256>>>
- *   3. loss_cross_entropy_f32<<<2, 256>>>
- *   4. loss_sum_f32_and_1_more<<<3, 256>>>
- *   5. pool1_max_pool_grad_relu_grad_f32<<<2, 256>>>
+ *   2. pool1_max_pool_f32<<<2, 128>>>
+ *   3. loss_cross_entropy_f32<<<3, 128>>>
+ *   4. loss_sum_f32_and_1_more<<<4, 128>>>
+ *   5. pool1_max_pool_grad_relu_grad_f32<<<4, 128>>>
  *   6. conv1_wgrad_parts_f32_8x32x16<<<20, 128>>>
- *   7. conv1_sum_parts_sgd_momentum_f32<<<1, 256>>>
+ *   7. conv1_sum_parts_sgd_momentum_f32<<<1, 128>>>
  */
 
 #define UNROLL _Pragma("unroll")
@@ -181,21 +181,21 @@ extern "C" __global__ void __launch_bounds__(128)
  *           for(n:n<=20, cp:6, q:2)
  *           reduce(r:2, s:2) best, at = argmax($0[n, cp / 2, (cp % 2)*2 + r, q*2 + s ; -inf], #(r*2 + s))
  *           map() { store 0[n, cp / 2, cp % 2, q] = best; store 1[n, cp / 2, cp % 2, q] = at }
- *           schedule {threads=256, team=1, window=2}
+ *           schedule {threads=128, team=1, window=2}
  *         } loc(pool1: autodiff, lower, merge_axes, schedule)
- * loops   a thread a point, 2 of a window at once, 256 threads a block
- * launch  1 blocks of 256 threads
+ * loops   a thread a point, 2 of a window at once, 128 threads a block
+ * launch  2 blocks of 128 threads
  * vectors 8-byte loads
  * bound   0.00172 us on an H100: 1.62e-05 us of FP32, 0.00172 us of memory
  * work    960 FLOP, 5.76 kB moved at least, 0.17 FLOP/B
  */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     pool1_max_pool_f32(const float *__restrict__ t1_ptr, float *__restrict__ t2_ptr,
             int *__restrict__ t2_saved_ptr, const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
     const int rows = *rows_ptr;
-    const int point = block * 256 + threadIdx.x;
+    const int point = block * 128 + threadIdx.x;
     if (point >= rows * 12) return;
     const int n = point / 12, cp = (point / 2) % 6, q = point % 2;
     float best_value = -INFINITY, at_value = -1.0f;
@@ -225,20 +225,20 @@ extern "C" __global__ void __launch_bounds__(256)
  *           reduce(j:12) total = sum(exp($1[n, j / 4, (j / 2) % 2, j % 2] - top))
  *           reduce(j:12) chosen = sum(select($0[n] == #(j), $1[n, j / 4, (j / 2) % 2, j % 2], 0.0))
  *           map() { store 0[n] = log(total) + top - chosen }
- *           schedule {threads=256, team=16}
+ *           schedule {threads=128, team=16}
  *         } loc(loss: canonicalize, lower, fuse_loops, schedule)
- * loops   16 threads a point, 256 threads a block
- * launch  2 blocks of 256 threads
+ * loops   16 threads a point, 128 threads a block
+ * launch  3 blocks of 128 threads
  * bound   0.000334 us on an H100: 2.53e-05 us of FP32, 0.000334 us of memory
  * work    1.5 kFLOP, 1.12 kB moved at least, 1.34 FLOP/B
  */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     loss_cross_entropy_f32(const int *__restrict__ labels_ptr, const float *__restrict__ t2_ptr,
             float *__restrict__ t4_ptr, const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
     const int rows = *rows_ptr;
-    const int point = block * 16 + threadIdx.x / 16, lane = threadIdx.x % 16;
+    const int point = block * 8 + threadIdx.x / 16, lane = threadIdx.x % 16;
     if (point >= rows) return;
     const int n = point;
     float top_value = -INFINITY;
@@ -271,10 +271,10 @@ extern "C" __global__ void __launch_bounds__(256)
  *           for()
  *           reduce(n:n<=20) total = sum($0[n])
  *           map() { store 0[] = total / rows }
- *           schedule {threads=256, team=32}
+ *           schedule {threads=128, team=32}
  *         } loc(loss: lower, schedule)
- * loops   a warp a point, 256 threads a block
- * launch  1 blocks of 256 threads
+ * loops   a warp a point, 128 threads a block
+ * launch  1 blocks of 128 threads
  * bound   2.51e-05 us on an H100: 3.54e-07 us of FP32, 2.51e-05 us of memory
  * work    21 FLOP, 84 B moved at least, 0.25 FLOP/B
  */
@@ -282,7 +282,7 @@ static __device__ __forceinline__ void loss_sum_f32(const int block, const float
         float *__restrict__ loss_ptr, const int *__restrict__ rows_ptr)
 {
     const int rows = *rows_ptr;
-    const int point = block * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int point = block * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (point >= 1) return;
     float total_value = 0.0f;
     for (int element = lane; element < rows; element += 32) {
@@ -304,10 +304,10 @@ static __device__ __forceinline__ void loss_sum_f32(const int block, const float
  *           reduce(j:12) top = max($1[n, j / 4, (j / 2) % 2, j % 2])
  *           reduce(j:12) total = sum(exp($1[n, j / 4, (j / 2) % 2, j % 2] - top))
  *           map(j:12) { store 0[n, j] = 1.0 / rows * (exp($1[n, j / 4, (j / 2) % 2, j % 2] - top) / total - select($0[n] == #(j), 1.0, 0.0)) }
- *           schedule {threads=256, team=16}
+ *           schedule {threads=128, team=16}
  *         } loc(loss: canonicalize, lower, autodiff, fuse_loops, schedule)
- * loops   16 threads a point, 256 threads a block
- * launch  2 blocks of 256 threads
+ * loops   16 threads a point, 128 threads a block
+ * launch  3 blocks of 128 threads
  * bound   0.000597 us on an H100: 4.45e-05 us of FP32, 0.000597 us of memory
  * work    2.64 kFLOP, 2 kB moved at least, 1.32 FLOP/B
  */
@@ -316,7 +316,7 @@ static __device__ __forceinline__ void loss_cross_entropy_grad_f32(const int blo
         const int *__restrict__ rows_ptr)
 {
     const int rows = *rows_ptr;
-    const int point = block * 16 + threadIdx.x / 16, lane = threadIdx.x % 16;
+    const int point = block * 8 + threadIdx.x / 16, lane = threadIdx.x % 16;
     if (point >= rows) return;
     const int n = point;
     float top_value = -INFINITY;
@@ -340,7 +340,7 @@ static __device__ __forceinline__ void loss_cross_entropy_grad_f32(const int blo
 
 
 /* 2 kernels that do not wait for each other: each takes its own range of blocks. */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     loss_sum_f32_and_1_more(const float *__restrict__ t4_ptr, float *__restrict__ loss_ptr,
             const int *__restrict__ rows_ptr, const int *__restrict__ labels_ptr,
             const float *__restrict__ t2_ptr, float *__restrict__ t6_ptr)
@@ -356,21 +356,21 @@ extern "C" __global__ void __launch_bounds__(256)
  *           title="max_pool_grad_relu_grad"
  *           for(n:n<=20, cp:6, r:2, q:2, s:2)
  *           map() { store 0[n, cp / 2, (cp % 2)*2 + r, q*2 + s] = select($1[n, cp / 2, (cp % 2)*2 + r, q*2 + s] > 0.0, select($0[n, cp / 2, cp % 2, q ; -1.0] == #(r*2 + s), $2[n, (cp / 2)*4 + (cp % 2)*2 + q], 0.0), 0.0) }
- *           schedule {threads=256, team=1, vector=2}
+ *           schedule {threads=128, team=1, vector=2}
  *         } loc(pool1: autodiff, lower, fuse_loops, merge_axes, schedule)
- * loops   2 points a thread, 256 threads a block
- * launch  2 blocks of 256 threads
+ * loops   2 points a thread, 128 threads a block
+ * launch  4 blocks of 128 threads
  * vectors 8-byte loads and stores
  * bound   0.00287 us on an H100: 3.24e-05 us of FP32, 0.00287 us of memory
  * work    1.92 kFLOP, 9.6 kB moved at least, 0.20 FLOP/B
  */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     pool1_max_pool_grad_relu_grad_f32(const int *__restrict__ t2_saved_ptr, const float *__restrict__ t1_ptr,
             const float *__restrict__ t6_ptr, float *__restrict__ t9_ptr, const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
     const int rows = *rows_ptr;
-    const int point = block * 256 + threadIdx.x;
+    const int point = block * 128 + threadIdx.x;
     if (point >= rows * 24) return;
     const int n = point / 24, cp = (point / 4) % 6, r = (point / 2) % 2, q = point % 2;
     {
@@ -492,14 +492,14 @@ extern "C" __global__ void __launch_bounds__(128)
  *             store 0[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3] = $1[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3] - $3[] * ($4[] * $2[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3] + (total + $5[] * $1[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3]))
  *             store 1[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3] = $4[] * $2[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3] + (total + $5[] * $1[kcrs / 18, (kcrs / 9) % 2, (kcrs / 3) % 3, kcrs % 3])
  *           }
- *           schedule {threads=256, team=1}
+ *           schedule {threads=128, team=1}
  *         } loc(conv1: autodiff, lower, split_k, apply_optimizer, fuse_loops, merge_axes, schedule)
- * loops   a thread a point, 256 threads a block
- * launch  1 blocks of 256 threads
+ * loops   a thread a point, 128 threads a block
+ * launch  1 blocks of 128 threads
  * bound   0.00155 us on an H100: 2.73e-05 us of FP32, 0.00155 us of memory
  * work    1.62 kFLOP, 5.2 kB moved at least, 0.31 FLOP/B
  */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     conv1_sum_parts_sgd_momentum_f32(const float *__restrict__ t11_parts_ptr, const float *w_ptr,
             const float *w_velocity_ptr, const float *__restrict__ lr_ptr,
             const float *__restrict__ momentum_ptr, const float *__restrict__ weight_decay_ptr,
@@ -507,7 +507,7 @@ extern "C" __global__ void __launch_bounds__(256)
 {
     const int block = blockIdx.x;
     const int rows = *rows_ptr;
-    const int point = block * 256 + threadIdx.x;
+    const int point = block * 128 + threadIdx.x;
     if (point >= 54) return;
     const int kcrs = point;
     float total_value = 0.0f;

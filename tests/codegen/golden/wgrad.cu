@@ -3,7 +3,7 @@
  * batch rows of a run are read from device memory.
  *
  *   1. conv1_wgrad_parts_f32_8x32x16<<<20, 128>>>
- *   2. conv1_sum_parts_f32<<<1, 256>>>
+ *   2. conv1_sum_parts_f32<<<2, 128>>>
  */
 
 #define UNROLL _Pragma("unroll")
@@ -153,20 +153,20 @@ extern "C" __global__ void __launch_bounds__(128)
  *           for(kcrs:135)
  *           reduce(n_part:n<=20) total = sum($0[n_part, kcrs / 27, (kcrs / 9) % 3, (kcrs / 3) % 3, kcrs % 3])
  *           map() { store 0[kcrs / 27, (kcrs / 9) % 3, (kcrs / 3) % 3, kcrs % 3] = total }
- *           schedule {threads=256, team=1}
+ *           schedule {threads=128, team=1}
  *         } loc(conv1: lower, split_k, merge_axes, schedule)
- * loops   a thread a point, 256 threads a block
- * launch  1 blocks of 256 threads
+ * loops   a thread a point, 128 threads a block
+ * launch  2 blocks of 128 threads
  * bound   0.00339 us on an H100: 4.55e-05 us of FP32, 0.00339 us of memory
  * work    2.7 kFLOP, 11.3 kB moved at least, 0.24 FLOP/B
  */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     conv1_sum_parts_f32(const float *__restrict__ t0_parts_ptr, float *__restrict__ t0_ptr,
             const int *__restrict__ rows_ptr)
 {
     const int block = blockIdx.x;
     const int rows = *rows_ptr;
-    const int point = block * 256 + threadIdx.x;
+    const int point = block * 128 + threadIdx.x;
     if (point >= 135) return;
     const int kcrs = point;
     float total_value = 0.0f;

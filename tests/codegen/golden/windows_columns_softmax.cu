@@ -2,7 +2,7 @@
  * 0 bytes of intermediates in one arena. Every grid is planned for the full batch; the
  * batch rows of a run are read from device memory.
  *
- *   1. pool_avg_pool_f32_and_2_more<<<36, 256>>>
+ *   1. pool_avg_pool_f32_and_2_more<<<70, 128>>>
  */
 
 #define UNROLL _Pragma("unroll")
@@ -73,10 +73,10 @@ static __device__ __forceinline__ float warp_max(float x, const int team)
  *           for(n:n<=90, cp:40, q:4)
  *           reduce(r:2, s:2) total = sum($0[n, cp / 4, (cp % 4)*2 + r, q*2 + s])
  *           map() { store 0[n, cp / 4, cp % 4, q] = total / 4.0 }
- *           schedule {threads=256, team=1, vector=2, window=2}
+ *           schedule {threads=128, team=1, vector=2, window=2}
  *         } loc(pool: lower, merge_axes, schedule)
- * loops   2 points a thread, 2 of a window at once, 256 threads a block
- * launch  29 blocks of 256 threads
+ * loops   2 points a thread, 2 of a window at once, 128 threads a block
+ * launch  57 blocks of 128 threads
  * vectors 16-byte loads, 8-byte stores
  * bound   0.086 us on an H100: 0.00121 us of FP32, 0.086 us of memory
  * work    72 kFLOP, 288 kB moved at least, 0.25 FLOP/B
@@ -85,7 +85,7 @@ static __device__ __forceinline__ void pool_avg_pool_f32(const int block, const 
         float *__restrict__ t0_ptr, const int *__restrict__ rows_ptr)
 {
     const int rows = *rows_ptr;
-    const int point = block * 256 + threadIdx.x;
+    const int point = block * 128 + threadIdx.x;
     if (point >= rows * 80) return;
     const int n = point / 80, cp = (point / 2) % 40, q_block = point % 2;
     float total_value[2] = {0.0f, 0.0f};
@@ -114,10 +114,10 @@ static __device__ __forceinline__ void pool_avg_pool_f32(const int block, const 
  *           for(c:11)
  *           reduce(n:n<=90) total = sum($0[n, c])
  *           map() { store 0[c] = total }
- *           schedule {threads=256, team=16, apart=16}
+ *           schedule {threads=128, team=8, apart=16}
  *         } loc(total: lower, schedule)
- * loops   16 threads a point, 16 apart, 256 threads a block
- * launch  1 blocks of 256 threads, 1.02 kB of shared memory
+ * loops   8 threads a point, 16 apart, 128 threads a block
+ * launch  1 blocks of 128 threads, 512 B of shared memory
  * bound   0.0012 us on an H100: 1.67e-05 us of FP32, 0.0012 us of memory
  * work    990 FLOP, 4 kB moved at least, 0.25 FLOP/B
  */
@@ -129,11 +129,11 @@ static __device__ __forceinline__ void total_sum_f32(const int block, float *sha
     const bool inside = point < 11;
     const int c = point;
     float total_value = 0.0f;
-    if (inside) for (int element = lane; element < rows; element += 16) {
+    if (inside) for (int element = lane; element < rows; element += 8) {
         const int n = element;
         total_value += z_ptr[n * 11 + c];
     }
-    total_value = column_sum(total_value, shared, 16, 16);
+    total_value = column_sum(total_value, shared, 8, 16);
     if (inside && lane == 0) {
         t1_ptr[c] = total_value;
     }
@@ -148,10 +148,10 @@ static __device__ __forceinline__ void total_sum_f32(const int block, float *sha
  *           reduce(c:11) top = max($0[n, c])
  *           reduce(c:11) total = sum(exp($0[n, c] - top))
  *           map(c:11) { store 0[n, c] = exp($0[n, c] - top) / total }
- *           schedule {threads=256, team=16}
+ *           schedule {threads=128, team=16}
  *         } loc(softmax: lower, schedule)
- * loops   16 threads a point, 256 threads a block
- * launch  6 blocks of 256 threads
+ * loops   16 threads a point, 128 threads a block
+ * launch  12 blocks of 128 threads
  * bound   0.00236 us on an H100: 0.000117 us of FP32, 0.00236 us of memory
  * work    6.93 kFLOP, 7.92 kB moved at least, 0.88 FLOP/B
  */
@@ -159,7 +159,7 @@ static __device__ __forceinline__ void softmax_softmax_f32(const int block, cons
         float *__restrict__ t2_ptr, const int *__restrict__ rows_ptr)
 {
     const int rows = *rows_ptr;
-    const int point = block * 16 + threadIdx.x / 16, lane = threadIdx.x % 16;
+    const int point = block * 8 + threadIdx.x / 16, lane = threadIdx.x % 16;
     if (point >= rows) return;
     const int n = point;
     float top_value = -INFINITY;
@@ -182,14 +182,14 @@ static __device__ __forceinline__ void softmax_softmax_f32(const int block, cons
 
 
 /* 3 kernels that do not wait for each other: each takes its own range of blocks. */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
     pool_avg_pool_f32_and_2_more(const float *__restrict__ x_ptr, float *__restrict__ t0_ptr,
             const int *__restrict__ rows_ptr, const float *__restrict__ z_ptr, float *__restrict__ t1_ptr,
             float *__restrict__ t2_ptr)
 {
     const int block = blockIdx.x;
-    __shared__ float shared[256];
-    if (block < 29) pool_avg_pool_f32(block, x_ptr, t0_ptr, rows_ptr);
-    else if (block < 30) total_sum_f32(block - 29, shared, z_ptr, t1_ptr, rows_ptr);
-    else softmax_softmax_f32(block - 30, z_ptr, t2_ptr, rows_ptr);
+    __shared__ __align__(16) float shared[128];
+    if (block < 57) pool_avg_pool_f32(block, x_ptr, t0_ptr, rows_ptr);
+    else if (block < 58) total_sum_f32(block - 57, shared, z_ptr, t1_ptr, rows_ptr);
+    else softmax_softmax_f32(block - 58, z_ptr, t2_ptr, rows_ptr);
 }
