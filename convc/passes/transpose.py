@@ -19,7 +19,7 @@ from convc.ir.types import TensorType
 from convc.passes.target import BLOCK, SECTOR, WARP
 
 POINTS = 1024
-"""Of a tile: four a thread."""
+"""Of a tile: eight a thread."""
 
 
 def transposed(node: Node) -> TransposeSchedule | None:

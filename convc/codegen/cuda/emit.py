@@ -254,7 +254,7 @@ def _launch_lines(kernel: CudaKernel) -> list[str]:
     shared = f", {count(kernel.shared_bytes)}B of {dynamic}shared memory" if kernel.shared_bytes else ""
     lines = [f"launch  {kernel.blocks} blocks of {kernel.threads} threads{shared}"]
     plan = kernel.bodies[0].plan
-    if not isinstance(plan, GemmPlan) and plan.vectors:
+    if isinstance(plan, NestPlan) and plan.vectors:
         lines.append(f"vectors {plan.vectors}")
     if isinstance(plan, GemmPlan):
         lines += _gather_line(plan, kernel)

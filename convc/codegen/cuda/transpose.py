@@ -62,11 +62,6 @@ class TransposePlan:
         return self.tiles.extent
 
     @property
-    def vectors(self) -> str:
-        """It moves single elements."""
-        return ""
-
-    @property
     def rows(self) -> bool:
         """Whether it asks for the batch rows of the run."""
         guards = any(isinstance(g.hi, str) for g in (*self.reads.guards, *self.stores.guards))
