@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from time import perf_counter
@@ -41,7 +43,8 @@ class Build:
             say(SOURCE, f"/* ---- {name}.cu ---- */\n{text}")
         began = perf_counter()
         make = nvrtc_image if self.compiler == "nvrtc" else pycuda_image
-        images = side_by_side(lambda text: make(text, name, self.arch, self.cache), texts)
+        with _listening():
+            images = side_by_side(lambda text: make(text, name, self.arch, self.cache), texts)
         took, kernels = 1e3 * (perf_counter() - began), sum(len(image.kernels) for image in images)
         parts = f" in {len(images)} parts" if len(images) > 1 else ""
         say(LINES, f"convc: {name}: {kernels} kernels for {self.arch} by {self.compiler}{parts} in {took:.0f} ms")
@@ -90,17 +93,31 @@ def pycuda_image(text: str, name: str, arch: str, cache: Cache) -> Cubin:
     return Cubin(data, log, read_resources(data, log), folder / file)
 
 
+_HEARD = threading.local()
+"""`lines`: what PyCUDA warned of in this thread."""
+
+
+@contextmanager
+def _listening() -> Iterator[None]:
+    """Keeps warnings for the thread that they came up in: how they are shown is one setting for all threads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = _hear
+        yield
+
+
+def _hear(message: Warning | str, *_: object, **__: object) -> None:
+    _HEARD.__dict__.setdefault("lines", []).append(str(message))
+
+
 def _compile(compiler: Any, text: str, name: str, arch: str, program: str) -> tuple[bytes, str]:
     """Binary and log; PyCUDA hands the log of a compilation that worked over as a warning."""
     from pycuda.driver import CompileError
 
+    _HEARD.lines = []
     try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            data = compiler.compile(
-                text, nvcc=program, options=list(OPTIONS), arch=arch, no_extern_c=True, cache_dir=False
-            )
+        data = compiler.compile(text, nvcc=program, options=list(OPTIONS), arch=arch, no_extern_c=True, cache_dir=False)
     except CompileError as error:
         lines = [line for line in str(error.stderr or error).splitlines() if "error" in line or "fatal" in line]
         raise ToolchainError(f"nvcc failed on {name}.cu: {lines[0] if lines else error.msg}") from None
-    return data, "\n".join(str(warning.message) for warning in said)
+    return data, "\n".join(_HEARD.lines)

@@ -162,6 +162,20 @@ def test_both_compilers(stub: Stub, compiler: str, monkeypatch: pytest.MonkeyPat
     assert again.images[0].path == executable.images[0].path
 
 
+@NEEDS_NVCC
+def test_parts_that_nvcc_compiles_side_by_side_have_their_own_logs(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning goes to the thread that it came up in, however the compilations overlap."""
+    from convc.build.cache import Cache
+    from convc.runtime.cuda_image import Build
+
+    monkeypatch.setattr("convc.build.threads.os.cpu_count", lambda: 4)
+    kernels = [f"kernel{number}" for number in range(4)]
+    texts = [f'extern "C" __global__ void {name}(float *to) {{ to[threadIdx.x] = 1.0f; }}' for name in kernels]
+    images = Build("sm_90", "nvcc", Cache()).images(texts, "parts")
+    assert [list(image.kernels) for image in images] == [[name] for name in kernels]
+    assert all(image.log.count("Compiling entry function") == 1 for image in images)
+
+
 def test_without_nvrtc_nvcc_compiles_and_the_log_says_so(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
