@@ -306,7 +306,8 @@ def _title(graph: Graph, group: Sequence[CudaKernel]) -> str:
     updates = set(graph.updates.values())
     if all(updates.intersection(k.node.outputs) for k in group):
         return f"updates_of_{sum(len(k.node.outputs) for k in group)}_tensors_f32"
-    return f"{group[0].name}_and_{len(group) - 1}_more"
+    most = max(group, key=lambda k: k.card.flops)
+    return f"{most.name}_and_{len(group) - 1}_more"
 
 
 def _launch(name: str, kernels: tuple[CudaKernel, ...]) -> Launch:

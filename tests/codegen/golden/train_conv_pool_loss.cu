@@ -5,7 +5,7 @@
  *   1. conv1_fprop_relu_f32_8x32x16<<<10, 128>>>
  *   2. pool1_max_pool_f32<<<2, 128>>>
  *   3. loss_cross_entropy_f32<<<3, 128>>>
- *   4. loss_sum_f32_and_1_more<<<4, 128>>>
+ *   4. loss_cross_entropy_grad_f32_and_1_more<<<4, 128>>>
  *   5. pool1_max_pool_grad_relu_grad_f32<<<4, 128>>>
  *   6. conv1_wgrad_parts_f32_8x32x16<<<20, 128>>>
  *   7. conv1_sum_parts_sgd_momentum_f32<<<1, 128>>>
@@ -341,7 +341,7 @@ static __device__ __forceinline__ void loss_cross_entropy_grad_f32(const int blo
 
 /* 2 kernels that do not wait for each other: each takes its own range of blocks. */
 extern "C" __global__ void __launch_bounds__(128)
-    loss_sum_f32_and_1_more(const float *__restrict__ t4_ptr, float *__restrict__ loss_ptr,
+    loss_cross_entropy_grad_f32_and_1_more(const float *__restrict__ t4_ptr, float *__restrict__ loss_ptr,
             const int *__restrict__ rows_ptr, const int *__restrict__ labels_ptr,
             const float *__restrict__ t2_ptr, float *__restrict__ t6_ptr)
 {
