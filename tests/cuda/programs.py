@@ -23,7 +23,12 @@ from convc.runtime.store import ParameterStore
 
 def lenet(rows: int, mode: Mode = "train") -> CudaSource:
     """LeNet-5's program with a batch capacity of `rows`."""
-    _, graph = model_graph(convc.models.lenet5(), (rows, 1, 28, 28), mode, "cross_entropy")
+    return train_step("lenet5", (rows, 1, 28, 28), mode)
+
+
+def train_step(model: str, shape: tuple[int, ...], mode: Mode = "train") -> CudaSource:
+    """The program of a model of the zoo."""
+    _, graph = model_graph(getattr(convc.models, model)(), shape, mode, "cross_entropy")
     return emit_cuda(trace_of(graph, mode, SGD(momentum=0.9), CUDA).stages[-1][1])
 
 

@@ -7,15 +7,17 @@ from functools import cache
 import pytest
 
 from convc.build.cubin import Cubin
+from convc.build.cuda import units_of
 from convc.build.nvrtc import compile_cubin, compile_ptx
 from convc.build.nvrtc_library import find_library_file
 from convc.build.sass import Instruction, disassemble, local_memory, select
+from convc.build.threads import side_by_side
 from convc.cli.machine_code import entries
 from convc.codegen.cuda.emit import LAUNCHES_A_UNIT, CudaSource, emit_cuda
 from convc.ir.core import Graph
 from convc.passes.pipeline import pipeline, run
 from convc.passes.target import CUDA
-from tests.cuda.programs import every_tile, lenet, with_tiles
+from tests.cuda.programs import every_tile, lenet, train_step, with_tiles
 
 pytestmark = pytest.mark.skipif(find_library_file() is None, reason="NVRTC is not installed: pip install 'convc[emit]'")
 ARCHS = ("sm_80", "sm_90a", "sm_100")
@@ -49,6 +51,17 @@ def test_nothing_spills(program: str, arch: str) -> None:
     assert set(kernels) == {launch.name for launch in source_of(program).launches}
     for name, taken in kernels.items():
         assert (taken.spill_stores, taken.spill_loads, taken.stack_bytes) == (0, 0, 0), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("model", ["alexnet", "vgg16"])
+def test_nothing_spills_in_large_models(model: str, arch: str) -> None:
+    """Images of 13 x 13 and 27 x 27 pixels, which are no whole vectors, and the largest tiles."""
+    source = train_step(model, (64, 3, 224, 224))
+    for image in side_by_side(lambda text: compile_cubin(text, source.entry, arch), units_of(source)):
+        for name, taken in image.kernels.items():
+            assert (taken.spill_stores, taken.spill_loads, taken.stack_bytes) == (0, 0, 0), name
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
