@@ -20,7 +20,7 @@ from convc.passes.transpose import transposed
 def schedule(graph: Graph, target: Target = CPU) -> Graph:
     """loops {for(n:n<=64) ...} -> loops {for(n:n<=64) ... schedule {lanes=n, width=16}}
 
-    For blocks of threads: schedule {threads=256, team=32}, or schedule {reads=c:32, stores=n:32, threads=256}
+    For blocks of threads: schedule {threads=128, team=32}, or schedule {reads=c:32, stores=n:32, threads=128}
     """
     return graph.with_nodes(_scheduled(n, target) if isinstance(n.op, Loops) else n for n in graph.nodes)
 

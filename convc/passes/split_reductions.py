@@ -28,7 +28,7 @@ PART = 1024
 """The most elements of a part, where an axis has to be cut: into equal parts."""
 SHORTEST = 32
 PARTS = 512
-"""The most parts of a column: their sum is a kernel of few blocks, each thread of which then has 16 numbers."""
+"""The most parts of a column: their sum is a kernel of few blocks, each thread of which then has 32 numbers."""
 THREADS = 512
 """For each multiprocessor: what a thread a result wants, where neighbours along the results read neighbours."""
 

@@ -16,7 +16,7 @@ from convc.ir.kernels import Loops, TransposeSchedule
 from convc.ir.loop_nest import Map, Reduce
 from convc.ir.scalar import Load, loads
 from convc.ir.types import TensorType
-from convc.passes.target import BLOCK, SECTOR, WARP
+from convc.passes.target import BLOCK, SECTOR, STATIC_SHARED_BYTES, WARP
 
 POINTS = 1024
 """Of a tile: eight a thread."""
@@ -45,6 +45,9 @@ def transposed(node: Node) -> TransposeSchedule | None:
     for one, other in ((reads, stores), (stores, reads)):
         if sizes[other] < WARP:
             sizes[one] = min(int(one.extent), max(WARP, POINTS // sizes[other] // WARP * WARP))
+    passed = len(read_first(last, inputs, stores)) + sum(len(s.results) for s in reduces if isinstance(s, Reduce))
+    if 4 * passed * sizes[stores] * (sizes[reads] + WARP) > STATIC_SHARED_BYTES:
+        return None
     runs = _run(read, reads, stores, sizes), _run(written, stores, reads, sizes)
     if min(runs) < SECTOR:  # as many sectors would be touched as without the tile
         return None

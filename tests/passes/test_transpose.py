@@ -53,6 +53,22 @@ def test_all_others_stay_as_they_are(name: str) -> None:
     assert not isinstance(schedule(*STRAIGHT[name]), TransposeSchedule)
 
 
+def test_tiles_fit_into_shared_memory() -> None:
+    """Each tensor read in another order has a tile of its own; where they do not fit, nothing turns."""
+
+    def sum_of(count: int) -> AnyLoopSchedule | None:
+        names = [f"%x{i}" for i in range(count)]
+        inputs = ", ".join(f"{name}: f32[8,63,7,9|0231]" for name in names)
+        steps = [f"%s{i}: f32[8,63,7,9] = add({f'%s{i - 1}' if i > 1 else '%x0'}, %x{i})" for i in range(1, count)]
+        graph = parse_graph(f"graph @g({inputs}) {{\n" + "\n".join(steps) + f"\nreturn %s{count - 1} }}")
+        (node,) = run(graph, pipeline(train=False), CUDA).stages[-1][1].nodes
+        assert isinstance(node.op, Loops)
+        return node.op.schedule
+
+    assert isinstance(sum_of(2), TransposeSchedule)
+    assert not isinstance(sum_of(3), TransposeSchedule)
+
+
 def test_a_machine_of_vectors_has_no_shared_memory() -> None:
     inputs, node, _ = TURNED["taps"]
     assert not isinstance(schedule(inputs, node, CPU), TransposeSchedule)
