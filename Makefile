@@ -5,28 +5,45 @@ BIN    := $(VENV)/bin
 # Where the machine has no C compiler, the environment takes zig's from the package index.
 ZIG    := $(shell command -v cc gcc clang >/dev/null 2>&1 || echo ,zig)
 STAMP  := $(VENV)/.installed
+WITNESS := $(VENV)/.witness
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+# The slow tests' parts: the folders of tests/ that hold some. Each takes at most 30 minutes on two cores.
+PARTS  := $(sort $(shell cd tests && grep -rl --include='*.py' 'mark\.slow' . | cut -d/ -f2))
+PART   ?= $(PARTS)
 # What runs on a GPU: a Python with PyCUDA, such as a GPU machine's own.
 GPU_PYTHON ?= $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help study test test-full check format golden bench gpu-test gpu-bench clean
+.PHONY: help study test test-witness test-full parts check format golden bench gpu-test gpu-bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[test$(ZIG)]"
 	@touch $@
 
+$(WITNESS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable ".[witness]"
+	@touch $@
+
 study: $(STAMP) ## the learning-rate study: LeNet-5 on 5000 digits at five rates, report in out/study
 	$(BIN)/convc study --out out/study
 
 test: $(STAMP) ## the tests, side by side on all cores
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+	$(PYTEST) -m "not slow and not witness"
 
-test-full: $(STAMP) ## all tests, the slow suites too
-	$(BIN)/python -m pytest -n auto --dist worksteal
+test-witness: $(WITNESS) ## the tests that need PyTorch, which this installs
+	$(PYTEST) -m "witness and not slow"
+
+test-full: $(WITNESS) ## the slow tests, part by part; PART=cuda chooses one, `make parts` lists them
+	@failed=; for part in $(PART); do \
+	    echo "slow tests of tests/$$part"; $(PYTEST) -m slow --durations=5 tests/$$part || failed="$$failed $$part"; \
+	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+parts: ## list the parts of the slow tests
+	@printf 'make test-full PART=%s\n' $(PARTS)
 
 check: $(STAMP) ## ruff, mypy and the tests
 	$(BIN)/ruff format --check .
@@ -40,8 +57,7 @@ format: $(STAMP) ## rewrite the code in the house format
 golden: $(STAMP) ## write the golden files anew; then review the diff
 	$(BIN)/python -m pytest tests/codegen --update-golden
 
-bench: $(STAMP) ## LeNet-5's train step beside PyTorch (needs the extra `witness`), and what compiling it takes
-	$(BIN)/python -m pip install --quiet --editable ".[witness]"
+bench: $(WITNESS) ## LeNet-5's train step beside PyTorch, which this installs, and what compiling it takes
 	$(BIN)/python benchmarks/lenet_step.py
 	$(BIN)/python benchmarks/cold_compile.py
 
