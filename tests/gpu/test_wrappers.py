@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from convc.build.cache import Cache
-from convc.build.nvrtc import compile_ptx
+from convc.build.cuda import build_ptx
 from convc.codegen.env import render
 from convc.emulator import Buffer, Module
 from convc.runtime.cuda_device import driver, open_device
@@ -105,7 +105,7 @@ def numbers() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def emulated() -> Module:
-    return Module(compile_ptx(source(), "wrappers", "sm_80"))
+    return Module(build_ptx(source(), "wrappers", "sm_80"))
 
 
 @pytest.mark.parametrize("name", PROBES)

@@ -30,9 +30,11 @@ def test_gpu_benchmark(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not stub.reports
 
 
+@pytest.mark.witness
 def test_what_pytorch_is_timed_at_is_the_same_work(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its tensors on the CPU, since there is no GPU: every direction of a strided layer, and a study that runs."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'convc[witness]'")
+    import torch
+
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     timing, layers, training = (importlib.import_module(f"gpu_{n}") for n in ("timing", "layers", "training"))
     monkeypatch.setattr(timing, "TORCH", "cpu")

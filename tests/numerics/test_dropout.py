@@ -99,10 +99,12 @@ def test_forward_and_backward_drop_the_same_elements() -> None:
     assert all(abs(a - 0.5) < 5 * 0.5 / sqrt(y.size) for a in agree)
 
 
+@pytest.mark.witness
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_statistics_are_those_of_pytorch(p: float) -> None:
     """Of n elements the kept ones number n(1-p), give or take five of sqrt(n p (1-p)); what is kept is scaled alike."""
-    torch = pytest.importorskip("torch", reason="PyTorch is the second witness: install the extra `witness`")
+    import torch
+
     program = convc.compile(convc.parse_graph(TEXT.format(n=64, p=p, stream=0)))
     x = np.random.default_rng(0).uniform(1, 2, (64, 5, 3, 7)).astype(np.float32)
     torch.manual_seed(0)

@@ -104,7 +104,8 @@ def by_interpreter(optimizer: Optimizer) -> Run:
 
 
 def by_torch(optimizer: Optimizer, dtype: str) -> Run:
-    torch = pytest.importorskip("torch", reason="PyTorch is the second witness: install the extra `witness`")
+    import torch
+
     nn, real = torch.nn, getattr(torch, dtype)
     net = nn.Sequential(
         nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
@@ -147,6 +148,7 @@ def test_five_steps_equal_the_interpreters(name: str) -> None:
     assert run.losses[-1] != run.losses[0]
 
 
+@pytest.mark.witness
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_five_steps_equal_pytorchs(name: str, dtype: str) -> None:
@@ -162,7 +164,9 @@ def test_what_an_earlier_batch_left_in_memory_does_not_matter(name: str) -> None
         np.testing.assert_array_equal(clean.after[key], poisoned.after[key], err_msg=key)
 
 
-@pytest.mark.parametrize("witness", ["interpreter", "float32", "float64"])
+@pytest.mark.parametrize(
+    "witness", ["interpreter", *(pytest.param(t, marks=pytest.mark.witness) for t in ("float32", "float64"))]
+)
 def test_adam_with_its_usual_eps(witness: str) -> None:
     """Where a gradient is near 0 its sign is chance, and Adam steps by lr whatever its size: two right programs
     differ there, by at most two steps a step. Such numbers are few, so the updates' norms agree as ever, and so

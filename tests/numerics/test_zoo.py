@@ -76,7 +76,8 @@ def torch_of(model: nn.Sequential, torch: Any) -> Any:
 
 def assert_same_steps(model: nn.Sequential, shape: Sequence[int], rows: Sequence[int], classes: int) -> None:
     """Steps on these numbers of rows, here and in PyTorch: losses, and the greatest difference of each update."""
-    torch = pytest.importorskip("torch", reason="PyTorch is the second witness: install the extra `witness`")
+    import torch
+
     step = convc.compile(model, shape, mode="train", optimizer=convc.SGD(lr=0.01, momentum=0.9, weight_decay=5e-4))
     before = model.store.snapshot(model.store.names("parameter"))
     net = torch_of(model, torch).double()
@@ -96,10 +97,12 @@ def assert_same_steps(model: nn.Sequential, shape: Sequence[int], rows: Sequence
     assert max(off.values()) < ALLOWED, off
 
 
+@pytest.mark.witness
 def test_vgg_small_trains_as_in_pytorch() -> None:
     assert_same_steps(models.vgg_small(dropout=0.0), (6, 3, 32, 32), (6, 5, 6, 1), 10)
 
 
+@pytest.mark.witness
 def test_alexnet_in_small_trains_as_in_pytorch() -> None:
     """AlexNet's kinds of layer in its order, few maps, an image that the adaptive pooling must cut unevenly."""
     model = nn.Sequential(
@@ -119,10 +122,12 @@ def test_alexnet_in_small_trains_as_in_pytorch() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.witness
 def test_alexnet_infers_as_in_pytorch() -> None:
     """Outputs are sums of 4096 products of either sign: off by some sqrt(4096) * 2^-24 = 4e-6 of their size for each
     of eight layers; ten times as much is allowed."""
-    torch = pytest.importorskip("torch", reason="PyTorch is the second witness: install the extra `witness`")
+    import torch
+
     model = models.alexnet()
     program = convc.compile(model, (4, 3, 224, 224))
     x = np.random.default_rng(0).standard_normal((3, 3, 224, 224)).astype(np.float32)
