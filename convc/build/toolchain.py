@@ -123,6 +123,21 @@ def find_compiler() -> Compiler:
     )
 
 
+def find_cxx() -> Compiler:
+    """$CXX (arguments allowed), else c++, g++ or clang++ on PATH, else the `ziglang` package, as a C++ compiler.
+
+    Raises ToolchainError where there is none. Only PyCUDA is built with it.
+    """
+    asked = shlex.split(os.environ.get("CXX", ""))
+    on_path = [(path, *asked[1:]) for path in map(shutil.which, asked[:1] or ("c++", "g++", "clang++")) if path]
+    zig = [(sys.executable, "-m", "ziglang", "c++")] if importlib.util.find_spec("ziglang") and not asked else []
+    for argv in (*on_path, *zig):
+        if found := _probe(argv):
+            return found
+    looked = f"CXX names {shlex.join(asked)!r}, which" if asked else "none of c++, g++, clang++ on PATH, nor ziglang,"
+    raise ToolchainError(f"no C++ compiler: {looked} runs here; run `pip install ziglang`, or install g++ or clang++")
+
+
 def _compiler_asked_for(text: str) -> Compiler:
     try:
         program, *arguments = shlex.split(text)
