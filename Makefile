@@ -1,11 +1,17 @@
 # convc: `make help` lists the targets.
 PYTHON ?= python3
+comma  := ,
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Where the machine has no C compiler, the environment takes zig's from the package index.
-ZIG    := $(shell command -v cc gcc clang >/dev/null 2>&1 || echo ,zig)
+ZIG    := $(if $(shell command -v cc || command -v gcc || command -v clang),,[zig])
+# What the tests take. CUDA is compiled and emulated wherever its wheels are: on Linux.
+EXTRAS := test,zig$(if $(filter Linux,$(shell uname -s)),$(comma)emit$(comma)nvcc)
 STAMP  := $(VENV)/.installed
+TESTS  := $(VENV)/.tests
 WITNESS := $(VENV)/.witness
+STUDY_ARGS ?=
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 # The slow tests' parts: the folders of tests/ that hold some. Each takes at most 30 minutes on two cores.
 PARTS  := $(sort $(shell cd tests && grep -rl --include='*.py' 'mark\.slow' . | cut -d/ -f2))
@@ -21,17 +27,26 @@ help: ## list the targets
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[test$(ZIG)]"
+	$(PIP) --editable ".$(ZIG)"
 	@touch $@
 
-$(WITNESS): $(STAMP)
-	$(BIN)/python -m pip install --quiet --editable ".[witness]"
+# PyCUDA is source: it is built once, without a CUDA toolkit, before the rest of its extra is installed.
+$(TESTS): $(STAMP)
+	$(PIP) --editable ".[$(EXTRAS)]"
+ifneq (,$(findstring emit,$(EXTRAS)))
+	$(BIN)/python -m convc.build.pycuda
+	$(PIP) --editable ".[cuda]"
+endif
+	@touch $@
+
+$(WITNESS): $(TESTS)
+	$(PIP) --editable ".[witness]"
 	@touch $@
 
 study: $(STAMP) ## the learning-rate study: LeNet-5 on 5000 digits at five rates, report in out/study
-	$(BIN)/convc study --out out/study
+	$(BIN)/convc study --out out/study $(STUDY_ARGS)
 
-test: $(STAMP) ## the tests, side by side on all cores
+test: $(TESTS) ## the tests, side by side on all cores
 	$(PYTEST) -m "not slow and not witness"
 
 test-witness: $(WITNESS) ## the tests that need PyTorch, which this installs
@@ -45,16 +60,16 @@ test-full: $(WITNESS) ## the slow tests, part by part; PART=cuda chooses one, `m
 parts: ## list the parts of the slow tests
 	@printf 'make test-full PART=%s\n' $(PARTS)
 
-check: $(STAMP) ## ruff, mypy and the tests
+check: $(TESTS) ## ruff, mypy and the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) test
 
-format: $(STAMP) ## rewrite the code in the house format
+format: $(TESTS) ## rewrite the code in the house format
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-golden: $(STAMP) ## write the golden files anew; then review the diff
+golden: $(TESTS) ## write the golden files anew; then review the diff
 	$(BIN)/python -m pytest tests/codegen --update-golden
 
 bench: $(WITNESS) ## LeNet-5's train step beside PyTorch, which this installs, and what compiling it takes

@@ -12,7 +12,7 @@ from convc.build.archs import check_arch
 from convc.build.cache import Cache
 from convc.build.cubin import Cubin, check_shared, read_resources
 from convc.build.names import check_name, without_folders
-from convc.build.nvidia import INSTALL, find_files, toolkit_roots
+from convc.build.nvidia import INSTALL, find_files
 from convc.build.refusal import Complaint, complaint_in_ptx, refusal
 from convc.errors import ToolchainError
 
@@ -26,9 +26,9 @@ _FIRST_ERROR = re.compile(
 
 @functools.cache
 def find_nvcc() -> Path | None:
-    """nvcc on PATH, else in a CUDA toolkit; None where there is none that starts."""
+    """nvcc on PATH, else in the wheels of the extra `nvcc`, else in a CUDA toolkit; None where none starts."""
     on_path = shutil.which("nvcc")
-    for place in (*([Path(on_path)] if on_path else []), *find_files(("bin",), "nvcc", toolkit_roots())):
+    for place in (*([Path(on_path)] if on_path else []), *find_files(("bin",), "nvcc")):
         try:
             answer = subprocess.run([place, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
         except OSError:
@@ -57,7 +57,7 @@ def _build(source: str, name: str, arch: str, kind: str, flags: tuple[str, ...],
     check_name(name)
     nvcc = find_nvcc()
     if nvcc is None:
-        raise ToolchainError(f"nvcc is not installed: run `{INSTALL}` for NVRTC, or install a toolkit")
+        raise ToolchainError(f"nvcc is not installed: run `{INSTALL}` for NVRTC, or `pip install 'convc[emit,nvcc]'`")
     version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
     key = Cache.key("nvcc", version, arch, kind, *FLAGS, *flags, name, source)
     if all(cache.get(key, file) for file in (f"{name}.{kind}", "nvcc.log")):

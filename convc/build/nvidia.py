@@ -1,4 +1,4 @@
-"""Where NVIDIA's files are: in the wheels of the extra `emit`, else in an installed CUDA toolkit."""
+"""Where NVIDIA's files are: in the wheels of the extras `emit` and `nvcc`, else in an installed CUDA toolkit."""
 
 from __future__ import annotations
 

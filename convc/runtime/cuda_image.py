@@ -79,7 +79,9 @@ def pycuda_image(text: str, name: str, arch: str, cache: Cache) -> Cubin:
 
     program = nvcc.find_nvcc()
     if program is None:
-        raise ToolchainError("--compiler nvcc needs nvcc, and there is none: install a CUDA toolkit, or use nvrtc")
+        raise ToolchainError(
+            "--compiler nvcc needs nvcc, and there is none: run `pip install 'convc[emit,nvcc]'`, or use nvrtc"
+        )
     check_arch(arch)
     said = pycuda.compiler.get_nvcc_version(str(program))
     key = Cache.key("pycuda.compiler", version("pycuda"), said, arch, *OPTIONS, name, text)

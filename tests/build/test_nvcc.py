@@ -18,7 +18,7 @@ from convc.build.nvrtc_library import find_library_file
 from convc.emulator import Buffer, Module
 from tests.build.helpers import TARGETS, refusal
 
-needs_nvcc = pytest.mark.skipif(find_nvcc() is None, reason="there is no nvcc on PATH or in a CUDA toolkit")
+needs_nvcc = pytest.mark.skipif(find_nvcc() is None, reason="there is no nvcc: pip install 'convc[emit,nvcc]'")
 needs_both = pytest.mark.skipif(
     find_nvcc() is None or find_library_file() is None, reason="nvcc and NVRTC are not both here to compare"
 )
@@ -151,7 +151,7 @@ def test_what_an_nvcc_may_say(
 
 def test_missing_is_one_line(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvcc, "find_nvcc", lambda: None)
-    missing = "nvcc is not installed: run `pip install 'convc[emit]'` for NVRTC, or install a toolkit"
+    missing = "nvcc is not installed: run `pip install 'convc[emit]'` for NVRTC, or `pip install 'convc[emit,nvcc]'`"
     assert refusal(lambda: compile_cubin(SAXPY, "saxpy", "sm_90a", cache=cache)) == missing
     assert refusal(lambda: compile_ptx(SAXPY, "saxpy", "sm_90a", cache=cache)) == missing
 
@@ -168,8 +168,8 @@ def test_one_that_does_not_start_is_passed_over(tmp_path: Path, monkeypatch: pyt
     folder = tmp_path / "path"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setattr(nvcc, "toolkit_roots", lambda: [tmp_path / "toolkit"])
-    monkeypatch.setattr(nvidia, "toolkit_roots", list)
+    monkeypatch.setattr(nvidia, "toolkit_roots", lambda: [tmp_path / "toolkit"])
+    monkeypatch.setattr(nvidia, "wheel_roots", lambda: [tmp_path / "wheel"])
     search = find_nvcc.__wrapped__
     assert search() is None
     fake(folder / "nvcc", "exit 1")
@@ -177,6 +177,9 @@ def test_one_that_does_not_start_is_passed_over(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "toolkit/bin").mkdir(parents=True)
     works = fake(tmp_path / "toolkit/bin/nvcc", VERSION)
     assert search() == works
+    (tmp_path / "wheel/bin").mkdir(parents=True)
+    from_wheel = fake(tmp_path / "wheel/bin/nvcc", VERSION)
+    assert search() == from_wheel
     better = fake(folder / "nvcc", VERSION)
     assert search() == better
 

@@ -60,24 +60,14 @@ def test_a_launch_that_is_refused_names_its_kernel(stub: Stub) -> None:
     assert program(X, LABELS)
 
 
-def test_a_launch_that_is_refused_in_a_capture_names_its_kernel(stub: Stub) -> None:
+def test_a_launch_that_is_refused_in_a_later_run_names_its_kernel(stub: Stub, captured: bool) -> None:
+    """In the capture, or among those that are under way."""
     program = compiled()
     program(X, LABELS)
     stub.fail("cuLaunchKernel", 1, call=2)
     text = said(lambda: program(X, LABELS))
     assert named(text, program.executable.source.launches[1])  # type: ignore[attr-defined]
     assert program(X, LABELS), "the stream is not left in capture"
-
-
-def test_a_launch_that_is_refused_among_those_under_way_names_its_kernel(
-    stub: Stub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-    program = compiled()
-    program(X, LABELS)
-    stub.fail("cuLaunchKernel", 1, call=2)
-    text = said(lambda: program(X, LABELS))
-    assert named(text, program.executable.source.launches[1])  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("k", [0, 1])
@@ -94,13 +84,9 @@ def test_a_kernel_that_faults_in_the_first_run_is_named(stub: Stub, k: int, late
         assert named(said(after), launch), "nothing works after a fault, and that is why"
 
 
-@pytest.mark.parametrize("runs", [1, 2], ids=["captured", "replayed"])
-@pytest.mark.parametrize("bindings", [True, False])
-def test_a_kernel_that_faults_later_is_one_of_those_of_its_program(
-    stub: Stub, monkeypatch: pytest.MonkeyPatch, runs: int, bindings: bool
-) -> None:
-    if not bindings:
-        monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+@pytest.mark.parametrize("runs", [1, 2], ids=["second", "third"])
+def test_a_kernel_that_faults_later_is_one_of_those_of_its_program(stub: Stub, captured: bool, runs: int) -> None:
+    """In the second run, which captures, and in the third, which replays."""
     program = compiled()
     for _ in range(runs):
         program(X, LABELS)
@@ -196,7 +182,8 @@ def test_a_kernel_of_a_later_batch_is_one_of_those_of_its_program(stub: Stub) ->
         ("cuGraphLaunch", "launching the graph"),
     ],
 )
-def test_a_graph_that_is_refused_says_so(stub: Stub, api: str, doing: str) -> None:
+@pytest.mark.parametrize("captured", [True], indirect=True)
+def test_a_graph_that_is_refused_says_so(stub: Stub, captured: bool, api: str, doing: str) -> None:
     program = compiled()
     program(X, LABELS)
     stub.fail(api, 1)
@@ -281,8 +268,6 @@ def test_no_device_is_one_line(stub: Stub) -> None:
 
 
 def test_without_pycuda_the_command_is_named(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "pycuda", None)
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
     assert said(compiled).endswith("run `pip install 'convc[cuda]'`")

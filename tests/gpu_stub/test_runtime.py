@@ -28,7 +28,7 @@ from tests.stub.driver import Stub
 
 ROOT = Path(convc.__file__).parent
 DOUBLE = "graph @double(%x: f32[n<=8,5]) { %y: f32[n<=8,5] = add(%x, %x) return %y }"
-NEEDS_NVCC = pytest.mark.skipif(nvcc.find_nvcc() is None, reason="there is no nvcc")
+NEEDS_NVCC = pytest.mark.skipif(nvcc.find_nvcc() is None, reason="there is no nvcc: pip install 'convc[emit,nvcc]'")
 
 
 def tiny(rows: int = 4, mode: str = "train", target: str = "cuda", **more: object) -> convc.Program:
@@ -99,16 +99,16 @@ def test_train_and_eval_share_one_copy_on_the_device(stub: Stub) -> None:
     assert evaluation(x, labels)[0] == pytest.approx(host(x, labels)[0], rel=1e-5)
 
 
-def test_a_program_leaves_no_memory_behind(stub: Stub) -> None:
+def test_a_program_leaves_no_memory_behind(stub: Stub, captured: bool) -> None:
     gc.collect()
     before = stub.allocations
     program = tiny()
-    for _ in range(2):  # the second run captures the graph
+    for _ in range(2):  # the second run captures the graph, if there is one
         program(np.ones((4, 1, 4, 4), np.float32), np.zeros(4, np.int32), lr=0.1)
     assert stub.allocations > before
     del program
     assert stub.allocations == before
-    assert stub.calls("cuGraphExecDestroy") == 1
+    assert stub.calls("cuGraphExecDestroy") == captured
 
 
 def test_no_context_is_left_after_an_exception(stub: Stub) -> None:

@@ -54,7 +54,7 @@ def run(target: str, data: Dataset, epochs: int = 2) -> tuple[bytes, list[tuple[
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 def test_resident_streamed_and_emulated_are_the_same_bytes(
-    stub: Stub, monkeypatch: pytest.MonkeyPatch, dtype: type
+    stub: Stub, captured: bool, monkeypatch: pytest.MonkeyPatch, dtype: type
 ) -> None:
     data = dataset(dtype)
     resident = run("cuda", data)
@@ -75,7 +75,7 @@ ORDERS = {"first": (True, False), "others": (False, True), "all": (True, True)}
 @pytest.mark.parametrize("lazy", ORDERS)
 @pytest.mark.parametrize("share", [0.5, 0], ids=["resident", "streamed"])
 def test_any_order_that_events_allow_gives_the_same_bytes(
-    stub: Stub, monkeypatch: pytest.MonkeyPatch, share: float, lazy: str
+    stub: Stub, captured: bool, monkeypatch: pytest.MonkeyPatch, share: float, lazy: str
 ) -> None:
     """A stream runs only when something waits for it: the first one, that of copies, or both. A program's first two
     batches are waited for, so there are two epochs."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -13,11 +11,12 @@ from tests.stub.driver import Stub
 BATCH = 2
 
 
-def test_five_steps_of_lenet(stub: Stub) -> None:
+def test_five_steps_of_lenet(stub: Stub, captured: bool) -> None:
     """As near to the C target as f32 sums allow, and the very bits that the emulator target gives."""
     cuda, before, losses = lenet("cuda", BATCH)
     assert not stub.reports
-    assert stub.calls("cuGraphLaunch") == STEPS - 2, "the first step, and the first of fewer rows, go launch by launch"
+    replayed = STEPS - 2 if captured else 0  # the first step, and the first of fewer rows, go launch by launch
+    assert stub.calls("cuGraphLaunch") == replayed
     cpu, _, expected = lenet("cpu", BATCH)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     assert_same_updates(cuda, cpu, before)
@@ -36,13 +35,3 @@ def test_five_steps_of_a_small_vgg(stub: Stub) -> None:
     emulator, _, same = small_vgg("emulator")
     assert losses == same
     assert_same_bits(cuda, emulator)
-
-
-def test_launches_one_by_one_give_the_same_bits(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph, _, losses = lenet("cuda", BATCH)
-    stub.reset()
-    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-    plain, _, again = lenet("cuda", BATCH)
-    assert stub.calls("cuGraphLaunch") == 0
-    assert losses == again
-    assert_same_bits(plain, graph)

@@ -7,7 +7,6 @@ PyCUDA and cuda-bindings find it because a library of the name libcuda.so.1 is l
 from __future__ import annotations
 
 import ctypes
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,10 @@ import numpy as np
 
 from convc.build.cache import Cache
 from convc.build.nvidia import find_files
+from convc.build.toolchain import find_compiler, find_cxx
 from convc.emulator import Buffer, Module
 from convc.emulator.ptx import Parameter
+from convc.errors import ToolchainError
 
 FOLDER = Path(__file__).parent
 SOURCES = ("libcuda.cpp", "streams.cpp", "absent.c")
@@ -40,8 +41,10 @@ OUT_OF_MEMORY, LAUNCH_FAILED, INVALID_DEVICE = 2, 719, 101
 
 def missing() -> str:
     """Why the stub cannot be built here, or nothing."""
-    if shutil.which("g++") is None:
-        return "there is no g++ to build the stub driver with"
+    try:
+        find_cxx()
+    except ToolchainError as error:
+        return f"the stub driver is C++: {error}"
     if next(find_files(("include",), "cuda.h"), None) is None:
         return "there is no cuda.h: pip install 'convc[emit]'"
     return ""
@@ -57,9 +60,9 @@ def build() -> Path:
         with cache.scratch({}) as folder:
             places = [str(FOLDER / f) for f in SOURCES]
             commands = (
-                ["gcc", "-fPIC", "-w", "-c", places[-1], "-o", "absent.o"],
-                ["g++", "-std=c++17", "-O1", "-fPIC", "-shared", f"-I{header.parent}", *places[:-1], "absent.o",
-                 f"-Wl,-soname,{name}", "-ldl", "-o", name],
+                [*find_compiler().argv, "-fPIC", "-O1", "-w", "-c", places[-1], "-o", "absent.o"],
+                [*find_cxx().argv, "-std=c++17", "-O1", "-fPIC", "-shared", f"-I{header.parent}", *places[:-1],
+                 "absent.o", f"-Wl,-soname,{name}", "-ldl", "-o", name],
             )  # fmt: skip
             for command in commands:
                 subprocess.run(command, cwd=folder, check=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -16,7 +17,7 @@ from convc.build.nvrtc_library import find_library_file
 from convc.codegen.cuda.emit import CudaSource, emit_cuda
 from convc.ir.core import Graph
 from convc.passes.target import Target
-from convc.runtime import cuda, cuda_device, cuda_feed, cuda_image, cuda_probe
+from convc.runtime import cuda, cuda_device, cuda_feed, cuda_graph, cuda_image, cuda_probe
 from tests.stub.driver import Stub, missing
 from tests.stub.driver import stub as load_stub
 
@@ -72,3 +73,13 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     yield driver
     assert not driver.errors, driver.errors
     assert driver.pushed == 0, "a context was left on the stack"
+
+
+@pytest.fixture(params=[True, False], ids=["graph", "launches"])
+def captured(request: pytest.FixtureRequest, stub: Stub, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether later runs of a program are one graph, as with cuda-bindings, or, without it, made launch by launch."""
+    if not request.param:
+        monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    elif cuda_graph.bindings() is None:
+        pytest.skip("cuda-bindings is not installed: pip install 'convc[cuda]'")
+    return bool(request.param)
