@@ -31,7 +31,6 @@ from convc.build.nvidia import toolkit_roots
 from convc.build.toolchain import Compiler, find_cxx
 from convc.errors import ConvcError, ToolchainError
 
-COMMAND = "python -m convc.build.pycuda"
 OLDEST = "2026.1"
 REQUIREMENT = f"pycuda>={OLDEST}"
 HEADERS = ("nvidia-cuda-runtime==13.0.*", "nvidia-cuda-profiler-api==13.0.*")

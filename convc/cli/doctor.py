@@ -28,7 +28,7 @@ from convc.passes import pipeline
 from convc.passes.target import CPU, CUDA, Target
 from convc.runtime import cpu
 from convc.runtime.cuda_probe import INSTALL as INSTALL_CUDA
-from convc.runtime.cuda_probe import driver_devices, what_is_missing
+from convc.runtime.cuda_probe import INSTALL_PYCUDA, driver_devices, what_is_missing
 from convc.runtime.executable import Executable
 from convc.runtime.pool import get_num_threads
 from convc.runtime.program import Program
@@ -171,12 +171,13 @@ def _driver(name: str) -> Finding:
 
 
 def _cuda_package(name: str) -> Finding:
-    package = {"PyCUDA": "pycuda", "cuda-bindings": "cuda-bindings"}[name]
-    found = _installed(package)
-    use = "to run CUDA" if name == "PyCUDA" else "to launch a step at once, as a CUDA graph"
-    if found:
+    use, command = {
+        "PyCUDA": ("to run CUDA", INSTALL_PYCUDA),
+        "cuda-bindings": ("to launch a step at once, as a CUDA graph", INSTALL_CUDA),
+    }[name]
+    if found := _installed(name.lower()):
         return Finding(name, f"{found}, {use}; {UNNEEDED}")
-    return Finding(name, f"absent; {UNNEEDED}, only {use}", "-", INSTALL_CUDA)
+    return Finding(name, f"absent; {UNNEEDED}, only {use}", "-", command)
 
 
 def _cuda_target(name: str) -> Finding:

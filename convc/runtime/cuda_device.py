@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from convc.errors import RunError, ToolchainError
-from convc.runtime.cuda_probe import INSTALL
+from convc.runtime.cuda_probe import INSTALL_PYCUDA
 
 MIB = 2**20
 
@@ -26,7 +26,7 @@ def driver() -> Any:
     try:
         import pycuda.driver as drv
     except ImportError as error:
-        raise RunError(f"target cuda needs PyCUDA and NVIDIA's driver, and {error}: run `{INSTALL}`") from None
+        raise RunError(f"target cuda needs PyCUDA and NVIDIA's driver, and {error}: run `{INSTALL_PYCUDA}`") from None
     try:
         drv.init()
     except drv.Error as error:

@@ -7,6 +7,8 @@ import functools
 from importlib.util import find_spec
 
 INSTALL = "pip install 'convc[cuda]'"
+INSTALL_PYCUDA = f"python -m convc.build.pycuda && {INSTALL}"
+"""`INSTALL` alone builds PyCUDA only where there is a CUDA toolkit; built before, it is taken as it is."""
 DRIVER = "libcuda.so.1"
 
 
@@ -26,7 +28,7 @@ def driver_devices() -> int | None:
 def what_is_missing() -> str:
     """What target cuda lacks here and the command that mends it, or nothing."""
     if find_spec("pycuda") is None:
-        return f"PyCUDA is not installed: run `{INSTALL}`"
+        return f"PyCUDA is not installed: run `{INSTALL_PYCUDA}`"
     devices = driver_devices()
     if devices is None:
         return f"there is no CUDA driver ({DRIVER}): install NVIDIA's"

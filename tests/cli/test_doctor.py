@@ -101,10 +101,11 @@ def test_nvrtc_comes_with_its_version_and_architectures(convc, monkeypatch):
 
 def test_packages_that_are_not_installed_come_with_their_command(convc, monkeypatch):
     monkeypatch.setattr(doctor, "_installed", lambda package: "")
-    names = ("PyTorch", "matplotlib", "PyCUDA", "Python")
+    names = ("PyTorch", "matplotlib", "PyCUDA", "cuda-bindings", "Python")
     monkeypatch.setattr(doctor, "CHECKS", {name: doctor.CHECKS[name] for name in names})
     result = convc("doctor")
     assert "mend it: pip install 'convc[witness]'" in result.out
     assert "mend it: pip install matplotlib" in result.out
     assert lines_of(result.out)["PyCUDA"] == ("-", "absent; not needed for the cpu target, only to run CUDA")
+    assert result.out.count("mend it: python -m convc.build.pycuda && pip install 'convc[cuda]'") == 1
     assert result.out.count("mend it: pip install 'convc[cuda]'") == 1

@@ -270,4 +270,4 @@ def test_no_device_is_one_line(stub: Stub) -> None:
 def test_without_pycuda_the_command_is_named(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycuda", None)
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
-    assert said(compiled).endswith("run `pip install 'convc[cuda]'`")
+    assert said(compiled).endswith("run `python -m convc.build.pycuda && pip install 'convc[cuda]'`")

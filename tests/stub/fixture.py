@@ -27,7 +27,7 @@ def reason() -> str:
     if os.environ.get("CONVC_GPU_TESTS", "") not in ("", "stub"):
         return "a real driver is in use: the stub would take its place"
     if find_spec("pycuda") is None:
-        return "PyCUDA is not installed: pip install 'convc[cuda]'"
+        return "PyCUDA is not installed: python -m convc.build.pycuda"
     if find_library_file() is None:
         return "NVRTC is not installed: pip install 'convc[emit]'"
     return missing()
