@@ -61,23 +61,28 @@ def remove_partial(folder: Path) -> None:
             path.unlink()
 
 
-def read_whole(path: Path) -> bytes:
-    """The bytes of a file. Raises DataError where it cannot be read, is no regular file, or does not fit memory."""
+def read_whole(path: Path, what: str = "") -> bytes:
+    """The bytes of a file. Raises DataError where it cannot be read, is no regular file, or does not fit memory.
+
+    `what` goes before the file's name in these lines: "weights from ".
+    """
     try:
         # Not blocking: a named pipe would wait for a writer.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(handle, "rb") as file:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
-                raise DataError(f"cannot read {path}: it is {_kind(status.st_mode)}; give a file")
+                raise DataError(f"cannot read {what}{path}: it is {_kind(status.st_mode)}; give a file")
             check_memory(status.st_size, f"{path} has {status.st_size} bytes")
             return file.read()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+        raise DataError(f"cannot read {what}{path}: {error.strerror or error}") from None
     except ValueError:
-        raise DataError(f"cannot read {str(path)!r}: a name holds no NUL") from None
+        raise DataError(f"cannot read {what}{str(path)!r}: a name holds no NUL") from None
     except MemoryError:
-        raise DataError(f"cannot read {path}: its {status.st_size} bytes do not fit the memory that is free") from None
+        raise DataError(
+            f"cannot read {what}{path}: its {status.st_size} bytes do not fit the memory that is free"
+        ) from None
 
 
 def check_memory(size: int, what: str) -> None:
