@@ -73,7 +73,7 @@ def read_whole(path: Path, what: str = "") -> bytes:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
                 raise DataError(f"cannot read {what}{path}: it is {_kind(status.st_mode)}; give a file")
-            check_memory(status.st_size, f"{path} has {status.st_size} bytes")
+            check_memory(status.st_size, f"{status.st_size} bytes", str(path))
             return file.read()
     except OSError as error:
         raise DataError(f"cannot read {what}{path}: {error.strerror or error}") from None
@@ -85,15 +85,16 @@ def read_whole(path: Path, what: str = "") -> bytes:
         ) from None
 
 
-def check_memory(size: int, what: str) -> None:
-    """Raise DataError, which begins with `what`, where `size` bytes are more than all memory.
+def check_memory(size: int, what: str, place: str) -> None:
+    """Raise DataError where the `size` bytes that `what`, a plural from `place`, takes are more than all memory.
 
     Asked first: the system may promise more than it has, and end the process that takes it at its word.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > memory:
         raise DataError(
-            f"{what}, which take {size / 2**30:.3g} GiB, and there are {memory / 2**30:.3g} GiB of memory; take less"
+            f"data must fit memory, but {what} take {size / 2**30:.3g} GiB, and there are {memory / 2**30:.3g}: "
+            f"{place}; take fewer or smaller ones"
         )
 
 
