@@ -1,4 +1,7 @@
-"""What a run leaves behind to go on from: its settings, and the parameters and optimizer state of the last epoch."""
+"""What a run leaves behind to go on from: its settings, and the parameters and optimizer state of the last epoch.
+
+All of it is read with its digest, and marked with the run that wrote it.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from convc.build.files import write_atomically
+from convc.build.files import read_whole, write_atomically
 from convc.compiler import model_graph
 from convc.data import Dataset
 from convc.errors import DataError
 from convc.nn import Module
+from convc.runtime.digest import KEY, read_mark
 from convc.runtime.program import Program
+from convc.runtime.store import ParameterStore
 
 Settings = Mapping[str, object]
 
@@ -28,18 +33,31 @@ def fingerprints(module: Module, dataset: Dataset) -> dict[str, str]:
     return {"model contents": model.hexdigest()[:16], "data contents": pixels.hexdigest()[:16]}
 
 
+def settings_digest(settings: Settings) -> str:
+    """SHA-256, in hex, of the settings as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()
+
+
+def run_name(name: str, settings: Settings) -> str:
+    """What the files of one run are marked with: two runs of one name and other settings never share a file."""
+    return f"{name} of {settings_digest(settings)[:16]}"
+
+
 def write_settings(path: Path, settings: Settings) -> None:
-    write_atomically(path, json.dumps(dict(settings), indent=2) + "\n")
+    """As JSON, with a digest of all the rest."""
+    write_atomically(path, json.dumps({**settings, "sha256": settings_digest(settings)}, indent=2) + "\n")
 
 
 def check_settings(path: Path, settings: Settings) -> None:
     """Raises DataError, naming the first setting that differs, unless the file holds these settings."""
+    remedy = f"choose another --out or delete {path.parent}"
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path} ({error}); choose another --out or delete {path.parent}") from None
-    if not isinstance(held, dict):
-        raise DataError(f"{path} holds no settings; choose another --out or delete {path.parent}")
+        held = json.loads(read_whole(path))
+        digest = held.pop("sha256")
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        raise DataError(f"{path} holds no settings; {remedy}") from None
+    if digest != settings_digest(held):
+        raise DataError(f"{path} is damaged: its settings are not those that its SHA-256 was made of; {remedy}")
     for name, asked in json.loads(json.dumps(dict(settings))).items():
         if held.get(name) != asked:
             raise DataError(
@@ -53,32 +71,38 @@ def save_checkpoint(path: Path, step: Program, run: str, epoch: int) -> None:
 
     State that another optimizer left in the model's store is not part of it.
     """
-    # One key: safetensors writes several in an order that differs from process to process.
     names = [v.name for v in step.graph.inputs_of("parameter", "state")]
-    step.parameters.save(path, {"convc": json.dumps({"run": run, "epoch": epoch})}, names)
+    step.parameters.save(path, _mark(run, epoch), names)
 
 
-def checkpoint_epoch(path: Path, run: str) -> int:
-    """The epoch after which the file was saved; 0 where there is none, or it is that of another run.
+def save_weights(path: Path, store: ParameterStore, run: str, epoch: int) -> None:
+    """The parameters alone, after `epoch`, the last one of the run called `run`."""
+    store.save(path, _mark(run, epoch))
 
-    Raises DataError for a file that is no checkpoint.
+
+def saved_epoch(path: Path, run: str) -> int:
+    """The epoch after which a checkpoint, or weights, were saved; 0 where there are none, or they are another run's.
+
+    Raises DataError for a file that is damaged, or that neither of the two above wrote: the line says what to delete.
     """
-    from safetensors import SafetensorError, safe_open  # here, as in convc.runtime.store
-
     if not path.exists():
         return 0
     try:
-        with safe_open(path, "numpy") as file:
-            mark = json.loads((file.metadata() or {})["convc"])
+        mark = read_mark(path, read_whole(path))
         return int(mark["epoch"]) if mark["run"] == run else 0
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        raise DataError(f"{path} is not a checkpoint of convc; delete it to train that run anew") from None
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        reason = error if isinstance(error, DataError) else f"{path} has no mark of a run"
+        raise DataError(f"{reason}; delete it, and that run is trained anew") from None
 
 
 def parameter_count(module: Module, dataset: Dataset) -> int:
     """How many numbers the model learns."""
     g, _ = module.forward_graph((1, *dataset.image_shape))
     return sum(v.type.elements for v in g.inputs if g.roles.get(v.name) == "parameter")
+
+
+def _mark(run: str, epoch: int) -> dict[str, str]:
+    return {KEY: json.dumps({"run": run, "epoch": epoch})}
 
 
 def _text(value: object) -> str:

@@ -8,12 +8,12 @@
 
 After an epoch the times are written, then the history, then the checkpoint, then, at the end of a rate, its
 weights. Going on trusts the last of them: a history that is ahead of its checkpoint is cut, and the epoch trained
-again.
+again. Each of these files carries a digest, which is checked when it is read back; the folder is locked while a study
+writes into it.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -22,17 +22,28 @@ from time import perf_counter
 
 from convc.checkpoint import (
     check_settings,
-    checkpoint_epoch,
     fingerprints,
     parameter_count,
+    run_name,
     save_checkpoint,
+    save_weights,
+    saved_epoch,
     write_settings,
 )
 from convc.data import Dataset
 from convc.errors import DataError, RunError
+from convc.folder_lock import folder_lock
 from convc.nn import Module
 from convc.optim import SGD
-from convc.report.history import EpochRecord, EpochTiming, RunHistory, read_history, write_history, write_timing
+from convc.report.history import (
+    EpochRecord,
+    EpochTiming,
+    RunHistory,
+    read_history,
+    read_timing,
+    write_history,
+    write_timing,
+)
 from convc.report.recommend import Recommendation, recommend
 from convc.report.study_report import StudyFacts, write_report
 from convc.report.verdict import Verdict, judge, rate_text
@@ -84,9 +95,11 @@ def run_study(
 
     Where `out` holds a part of the same study, only the rest is trained, and all files but the times come out as
     from an unbroken run. On KeyboardInterrupt the report of what is there is written before it goes on its way.
-    Raises DataError where `out` holds another study or cannot be written, and what compiling raises.
+    Raises DataError where `out` holds another study, is another run's at the moment, cannot be written or holds a file
+    that is damaged, and what compiling raises.
     """
-    return _Study(plan, module, dataset, Path(out), watch or Watch()).run()
+    with folder_lock(Path(out)):
+        return _Study(plan, module, dataset, Path(out), watch or Watch()).run()
 
 
 class _Study:
@@ -96,8 +109,8 @@ class _Study:
         self.compile_seconds: float | None = None
         self.records: dict[float, list[EpochRecord]] = {lr: [] for lr in plan.rates}
         self.timings: list[EpochTiming] = []
-        settings = asdict(plan) | {"target": kind_of(plan.target)}
-        self._claim(settings | fingerprints(module, dataset))
+        self.settings = asdict(plan) | {"target": kind_of(plan.target)} | fingerprints(module, dataset)
+        self._claim()
         self.seconds_before = sum(row.seconds for row in self.timings)
         self.dataset = dataset.normalized()
 
@@ -112,15 +125,15 @@ class _Study:
             raise
         return self._report()
 
-    def _claim(self, settings: dict[str, object]) -> None:
+    def _claim(self) -> None:
         """Begin in `out`, or take up what an earlier call with these settings left there."""
         path, history, timing = (self.out / name for name in ("study.json", "history.csv", "timing.csv"))
         if not history.exists():  # settings without a single epoch are not worth keeping
-            write_settings(path, settings)
+            write_settings(path, self.settings)
             return
         if not path.exists():
             raise DataError(f"{self.out} holds the history of something else; choose another --out or delete it")
-        check_settings(path, settings)
+        check_settings(path, self.settings)
         self.records |= {run.lr: list(run.epochs) for run in read_history(history)}
         self.timings = read_timing(timing) if timing.exists() else []
 
@@ -156,13 +169,13 @@ class _Study:
             after_epoch=self._after_epoch,
             after_batch=self.watch.batch,
         )
-        store.save(self._weights(lr))
+        save_weights(self._weights(lr), store, self._name(lr), len(self.records[lr]))
         self.watch.end()
 
     def _restore(self, lr: float) -> int:
         """Parameters, state and history as after the rate's last checkpoint; returns its epoch, 0 for a fresh start."""
         self.module.reset(self.plan.seed)
-        start = checkpoint_epoch(self._checkpoint, rate_text(lr))
+        start = saved_epoch(self._checkpoint, self._name(lr))
         if start > len(self.records[lr]):  # a history that someone deleted
             start = 0
         if start:
@@ -178,7 +191,7 @@ class _Study:
         self.timings.append(EpochTiming(result.lr, result.epoch, result.seconds, result.images_per_second))
         write_timing(self.out / "timing.csv", self.timings)
         write_history(self.out / "history.csv", self._runs())
-        save_checkpoint(self._checkpoint, self.trainer.step, rate_text(result.lr), result.epoch)
+        save_checkpoint(self._checkpoint, self.trainer.step, self._name(result.lr), result.epoch)
         self.watch.epoch(result, accuracy)
 
     def _report(self) -> StudyResult:
@@ -219,7 +232,12 @@ class _Study:
         return 0 if ended else self.plan.epochs - len(records)
 
     def _done(self, lr: float) -> bool:
-        return self._epochs_left(lr) == 0 and self._weights(lr).exists()
+        return self._epochs_left(lr) == 0 and saved_epoch(self._weights(lr), self._name(lr)) == len(self.records[lr])
+
+    def _name(self, lr: float) -> str:
+        """What the rate's files are marked with; neither the other rates nor the epochs to come change them."""
+        own = {name: value for name, value in self.settings.items() if name not in ("rates", "epochs")}
+        return run_name(rate_text(lr), own)
 
     def _weights(self, lr: float) -> Path:
         return self.out / f"weights_lr_{rate_text(lr)}.safetensors"
@@ -227,20 +245,3 @@ class _Study:
     @property
     def _checkpoint(self) -> Path:
         return self.out / "checkpoint" / "study.safetensors"
-
-
-def read_timing(path: Path) -> list[EpochTiming]:
-    """The rows of a file by `write_timing`. Raises DataError where it is none."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                EpochTiming(
-                    float(row["learning_rate"]),
-                    int(row["epoch"]),
-                    float(row["seconds"]),
-                    float(row["images_per_second"]),
-                )
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not the timing.csv of a study ({error}); choose another --out") from None

@@ -6,29 +6,39 @@
     OUT/weights.safetensors            the parameters at the end
 
 After an epoch the history is written before the checkpoint. Going on trusts the checkpoint: a history that is
-ahead of it is cut, and the epoch trained again.
+ahead of it is cut, and the epoch trained again. Each file carries a digest, which is checked when it is read back;
+the folder is locked while the run writes into it.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
 from convc.build.files import write_atomically
-from convc.checkpoint import check_settings, checkpoint_epoch, fingerprints, save_checkpoint, write_settings
+from convc.checkpoint import (
+    check_settings,
+    fingerprints,
+    run_name,
+    save_checkpoint,
+    save_weights,
+    saved_epoch,
+    write_settings,
+)
 from convc.data import Dataset
 from convc.errors import DataError, RunError
+from convc.folder_lock import folder_lock
 from convc.nn import Module
 from convc.optim import SGD, Adam
+from convc.rows import csv_text, read_rows
 from convc.runtime.targets import kind_of
 from convc.schedule import Schedule, schedule
 from convc.train import EpochResult, Metrics, Trainer, Watch, check_count, compile_trainer, evaluate, fit
 
-RUN = "train"
+SETTINGS = "train.json"
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,11 @@ def run_training(
     DataError where `out` holds a run and `resume` is False, or the other way round, or one with other settings,
     and RunError where the loss is no longer a number.
     """
-    return _Run(plan, module, dataset, Path(out), watch or Watch()).run(resume)
+    out = Path(out)
+    if resume and not os.path.lexists(out / SETTINGS):
+        raise DataError(f"{out} holds no run to go on with; leave out --resume, or choose another --out")
+    with folder_lock(out):
+        return _Run(plan, module, dataset, out, watch or Watch()).run(resume)
 
 
 class _Run:
@@ -102,7 +116,8 @@ class _Run:
         self.plan, self.module, self.out, self.watch = plan, module, out, watch
         self.settings = plan.settings() | fingerprints(module, dataset)
         self.dataset = dataset.normalized()
-        self.history, self.checkpoint = out / "history.csv", out / "checkpoint" / f"{RUN}.safetensors"
+        self.history, self.checkpoint = out / "history.csv", out / "checkpoint" / "train.safetensors"
+        self.name = run_name("train", self.settings)
         self.records: list[TrainRecord] = []
 
     def run(self, resume: bool) -> TrainResult:
@@ -127,7 +142,7 @@ class _Run:
         test = evaluate(trainer.evaluation, self.dataset.test)
         write_train_history(self.history, self.records, test.accuracy)
         weights = self.out / "weights.safetensors"
-        self.module.store.save(weights)
+        save_weights(weights, self.module.store, self.name, self.plan.epochs)
         return TrainResult(tuple(self.records), test, weights)
 
     @cached_property
@@ -148,17 +163,15 @@ class _Run:
 
     def _claim(self, resume: bool) -> int:
         """Begin in `out`, or take up the run there; returns the last epoch that is done."""
-        path = self.out / "train.json"
+        path = self.out / SETTINGS
         if not resume:
             if self.history.exists():
                 raise DataError(f"{self.out} holds a run already; go on with it by --resume, or choose another --out")
             write_settings(path, self.settings)
             return 0
-        if not path.exists():
-            raise DataError(f"{self.out} holds no run to go on with; leave out --resume, or choose another --out")
         check_settings(path, self.settings)
         self.records = read_train_history(self.history) if self.history.exists() else []
-        start = checkpoint_epoch(self.checkpoint, RUN)
+        start = saved_epoch(self.checkpoint, self.name)
         if start > len(self.records):
             raise DataError(
                 f"a run goes on with its history, but {self.history} has {len(self.records)} epochs and the "
@@ -178,32 +191,28 @@ class _Run:
                 f"training came apart: the loss of epoch {result.epoch} is no number, at learning rate "
                 f"{result.lr:g}; try a lower --lr and another --out"
             )
-        save_checkpoint(self.checkpoint, self.trainer.step, RUN, result.epoch)
+        save_checkpoint(self.checkpoint, self.trainer.step, self.name, result.epoch)
         self.watch.epoch(result, result.validation_accuracy)
 
 
 def write_train_history(path: Path, records: Sequence[TrainRecord], test_accuracy: float | None = None) -> None:
     """A row per epoch, floats by repr; the test accuracy, once known, stands in the last row."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_columns(), "test_accuracy"])
+    rows = []
     for record in records:
         known = test_accuracy is not None and record is records[-1]
-        row = [repr(value) for value in asdict(record).values()]
-        writer.writerow([*row, repr(test_accuracy) if known else ""])
-    write_atomically(path, text.getvalue())
+        rows.append([*map(repr, asdict(record).values()), repr(test_accuracy) if known else ""])
+    write_atomically(path, csv_text([*_columns(), "test_accuracy"], rows))
 
 
 def read_train_history(path: Path) -> list[TrainRecord]:
-    """The rows of a file by `write_train_history`. Raises DataError, naming the line, where it is none."""
+    """The rows of a file by `write_train_history`. Raises DataError, with the line, where it is none or is damaged."""
     records: list[TrainRecord] = []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                epoch, *numbers = (row[name] for name in _columns())
-                records.append(TrainRecord(int(epoch), *map(float, numbers)))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}, line {len(records) + 2}: not the history of a training run ({error})") from None
+    remedy = f"delete {path.parent} to train it anew, or choose another --out"
+    for line, (epoch, *numbers, _) in read_rows(path, [*_columns(), "test_accuracy"], remedy):
+        try:
+            records.append(TrainRecord(int(epoch), *map(float, numbers)))
+        except ValueError as error:
+            raise DataError(f"{path}, line {line}: not the history of a training run ({error}); {remedy}") from None
     return records
 
 

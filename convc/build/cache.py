@@ -1,9 +1,14 @@
 """The one cache of convc: folders named by the hash of everything that went into them.
 
-    <root>/<key>/            one entry: a binary, the source that it came from, the compiler's messages
-    <root>/.new-<random>/    an entry while it is written; renamed to its key when complete
+    <root>/<key>/               one entry: a binary, the source that it came from, the compiler's messages
+    <root>/<key>/SHA256SUMS     the digest of each file, as `sha256sum -c` reads them
+    <root>/.new-<random>/       an entry while it is written; renamed to its key when complete
 
-An entry never changes once it has its name, so readers need no lock.
+An entry never changes once it has its name, so readers need no lock. Whatever is asked for is compared with its
+digest first; a damaged entry counts as none, and is written again.
+
+What was checked is what is loaded afterwards: nobody but the user may write the root, an entry or a file in it, or
+put another root in its place (`convc.build.ownership`), and convc itself only ever renames a damaged entry away.
 """
 
 from __future__ import annotations
@@ -17,14 +22,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from convc.build.files import sync_folder, write_synced
+from convc.build.ownership import check_entry, check_root
+from convc.debug import LINES, say
 from convc.errors import ToolchainError
+
+DIGESTS = "SHA256SUMS"
 
 
 class Cache:
     """Entries under `root`, by default $CONVC_CACHE_DIR, else the platform's folder for caches.
 
     The folder is created for its owner alone (mode 0700). What lies in it is later loaded and run, so a
-    folder that another user owns, or that others may write, raises ToolchainError.
+    folder that another user owns, that others may write, or that others may replace, raises ToolchainError.
     """
 
     root: Path
@@ -34,19 +44,10 @@ class Cache:
         # Resolved once: a symbolic link that is turned later must not lead past the check below.
         self.root = Path(asked).expanduser().resolve()
         with self._writing():
-            self.root.parent.mkdir(parents=True, exist_ok=True)
-            self.root.mkdir(mode=0o700, exist_ok=True)
-        status = self.root.stat()
-        if status.st_uid != os.geteuid():
-            raise ToolchainError(
-                f"cache folder {self.root} belongs to user id {status.st_uid}, not to {os.geteuid()}, who "
-                "runs convc: set CONVC_CACHE_DIR to a folder of your own"
-            )
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise ToolchainError(
-                f"cache folder {self.root} may be written by others (mode {status.st_mode & 0o7777:04o}): "
-                "run chmod go-w on it, or set CONVC_CACHE_DIR to a folder of your own"
-            )
+            missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
+            for folder in (*reversed(missing), self.root):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        check_root(self.root)
 
     @staticmethod
     def key(*parts: str | bytes) -> str:
@@ -59,9 +60,17 @@ class Cache:
         return digest.hexdigest()
 
     def get(self, key: str, name: str) -> Path | None:
-        """The file `name` of the entry `key`, or None where the cache has none."""
-        path = self.root / key / name
-        return path if path.is_file() else None
+        """The file `name` of the entry `key`, compared with its digest; None where the cache has none.
+
+        A damaged one is none; CONVC_DEBUG says so. Raises ToolchainError where others may have written it.
+        """
+        entry = self.root / key
+        if not os.path.lexists(entry):
+            return None
+        if damage := _damage(entry, name):
+            say(LINES, f"convc: {entry / name} {damage}: built again")
+            return None
+        return entry / name
 
     def put(self, key: str, files: Mapping[str, bytes | Path]) -> Path:
         """Stores the files (contents, or a path to copy) as the entry `key`, and returns its folder.
@@ -70,10 +79,15 @@ class Cache:
         folder cannot be written.
         """
         entry = self.root / key
-        with self.scratch(files) as fresh, self._writing():
-            for name in files:
-                _sync(fresh / name)
+        with self.scratch({}) as fresh, self._writing():
+            contents = {name: c if isinstance(c, bytes) else c.read_bytes() for name, c in files.items()}
+            sums = (f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(contents.items()))
+            # Synced: a rename may reach the disk before the bytes do, and a power cut would leave half a binary.
+            for name, data in (*contents.items(), (DIGESTS, "".join(sums).encode())):
+                write_synced(fresh / name, data)
+            sync_folder(fresh)
             self._publish(fresh, entry, files)
+            sync_folder(self.root)
         return entry
 
     @contextmanager
@@ -87,7 +101,8 @@ class Cache:
         try:
             with self._writing():
                 for name, content in files.items():
-                    _write(folder / name, content)
+                    data = content if isinstance(content, bytes) else content.read_bytes()
+                    (folder / name).write_bytes(data)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -95,12 +110,12 @@ class Cache:
     def _publish(self, fresh: Path, entry: Path, names: Iterable[str]) -> None:
         from filelock import FileLock  # here: what is in the cache already needs no lock
 
-        # Renaming alone is safe against readers; the lock is for the writer that has to replace an entry
-        # out of which files were deleted.
+        # Renaming alone is safe against readers; the lock is for the writer that has to replace a damaged entry.
         with FileLock(self.root / ".lock", poll_interval=0.002):
-            if all((entry / name).is_file() for name in names):
+            there = os.path.lexists(entry)
+            if there and not any(_damage(entry, name) for name in names):
                 return
-            if entry.exists():
+            if there:
                 damaged = tempfile.mkdtemp(prefix=".old-", dir=self.root)
                 os.rename(entry, damaged)
                 shutil.rmtree(damaged)
@@ -123,14 +138,16 @@ def _default_root() -> str:
     return platformdirs.user_cache_dir("convc")
 
 
-def _write(path: Path, content: bytes | Path) -> None:
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        shutil.copyfile(content, path)
-
-
-def _sync(path: Path) -> None:
-    # A rename may reach the disk before the bytes do: after a power cut half a binary would be run.
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def _damage(entry: Path, name: str) -> str:
+    """What is wrong with the file `name` of an entry, "" where nothing is. Raises ToolchainError as `Cache.get`."""
+    try:
+        check_entry(entry)
+        for file in (DIGESTS, name):
+            if not stat.S_ISREG(check_entry(entry / file).st_mode):
+                return f"is damaged ({file} is no file)"
+        with (entry / name).open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+        listed = (entry / DIGESTS).read_bytes().split(b"\n")
+        return "" if f"{found}  {name}".encode() in listed else f"is damaged (its digest is not that in {DIGESTS})"
+    except OSError as error:
+        return f"is damaged ({error.strerror}: {Path(error.filename or name).name})"

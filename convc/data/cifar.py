@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from convc.build.files import read_whole
 from convc.data.dataset import Dataset, Split, check_labels, make_split
 from convc.data.hold_out import hold_out
 from convc.errors import DataError
@@ -124,7 +125,4 @@ def _class_names(folder: Path, kind: Kind) -> tuple[str, ...]:
 def _read(path: Path, rule: str) -> bytes:
     if not os.path.isfile(path):
         raise DataError(f"{rule}; there is no {path}")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    return read_whole(path)

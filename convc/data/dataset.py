@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from convc.build.files import check_memory
 from convc.errors import DataError
 
 _IMAGE_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
@@ -88,14 +88,7 @@ class Dataset:
 
 def empty_images(n: int, shape: tuple[int, int, int], place: str) -> np.ndarray:
     """Room for n images of `shape` (C, H, W): uint8 [N, C, H, W]. Raises DataError for more than all memory."""
-    size = n * math.prod(shape)
-    # Asked first: the system may promise more than it has, and end the process that takes it at its word.
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size > memory:
-        raise DataError(
-            f"images must fit memory, but {n} images of {'x'.join(map(str, shape))} take {size / 2**30:.3g} GiB, "
-            f"and there are {memory / 2**30:.3g}: {place}; take fewer or smaller ones"
-        )
+    check_memory(n * math.prod(shape), f"{n} images of {'x'.join(map(str, shape))}", place)
     return np.empty((n, *shape), np.uint8)
 
 
@@ -129,8 +122,13 @@ def check_pairing(images: np.ndarray, labels: np.ndarray, place: str) -> None:
     """Raise DataError unless `labels` is integers [N], one for each of the N images."""
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise DataError(f"labels must be integers [N], not {labels.dtype} {list(labels.shape)}: {place}")
-    if len(labels) != len(images):
-        raise DataError(f"every image needs one label, but images are {len(images)} and labels {len(labels)}: {place}")
+    check_counts(len(images), len(labels), place)
+
+
+def check_counts(images: int, labels: int, place: str) -> None:
+    """Raise DataError unless there are as many labels as images."""
+    if labels != images:
+        raise DataError(f"every image needs one label, but images are {images} and labels {labels}: {place}")
 
 
 def check_labels(labels: np.ndarray, classes: int, place: str) -> None:

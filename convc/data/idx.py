@@ -8,6 +8,7 @@ formats).
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 import struct
@@ -16,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from convc.build.files import check_memory, read_whole
 from convc.data.dataset import Dataset, Split, make_split
+from convc.data.deflate import MOST_PACKED
 from convc.data.hold_out import hold_out
 from convc.errors import DataError
 
@@ -44,29 +47,26 @@ def is_one(folder: Path) -> bool:
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """The uint8 array of `dimensions` dimensions in an IDX file, gzipped or not. Raises DataError."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    return parse_idx(raw, dimensions, str(path))
+    return parse_idx(read_whole(path), dimensions, str(path))
 
 
 def parse_idx(raw: bytes, dimensions: int, place: str) -> np.ndarray:
     """The uint8 array of `dimensions` dimensions in the bytes of an IDX file, read from `place`.
 
-    Gzip is told by its first two bytes, since downloads are often unpacked under the packed name. Raises
-    DataError for a damaged gzip stream, another element type or rank, and a length that is not what the
-    header says.
+    Gzip is told by its first two bytes, since downloads are often unpacked under the packed name; no more of it is
+    unpacked than the header speaks of. Raises DataError for a damaged gzip stream, another element type or rank, a
+    length that is not what the header says, and one that no memory holds.
     """
-    if raw.startswith(_GZIP_MAGIC):
-        raw = _unzip(raw, place)
+    packed = raw.startswith(_GZIP_MAGIC)
+    stream = gzip.GzipFile(fileobj=io.BytesIO(raw)) if packed else io.BytesIO(raw)
     size = 4 + 4 * dimensions
-    if len(raw) < size:
+    header = _take(stream, size, place)
+    if len(header) < size:
         raise DataError(
             f"an IDX file of {dimensions} dimensions begins with {size} bytes of header, "
-            f"this has {len(raw)} bytes in all: {place}; fetch it again"
+            f"this has {len(header)} bytes in all: {place}; fetch it again"
         )
-    magic, *shape = struct.unpack(f">{1 + dimensions}I", raw[:size])
+    magic, *shape = struct.unpack(f">{1 + dimensions}I", header)
     expected = _UINT8 << 8 | dimensions
     if magic != expected:
         raise DataError(
@@ -75,17 +75,22 @@ def parse_idx(raw: bytes, dimensions: int, place: str) -> np.ndarray:
         )
     if 0 in shape:
         raise DataError(f"an IDX file must have no dimension 0, this is of shape {shape}: {place}")
-    promised = size + math.prod(shape)
-    if len(raw) != promised:
-        raise DataError(
-            f"an IDX file of shape {shape} has {promised} bytes, this has {len(raw)}: {place}; fetch it again"
-        )
-    return np.frombuffer(raw, dtype=np.uint8, offset=size).reshape(shape).copy()
+    elements = math.prod(shape)
+    rule = f"an IDX file of shape {shape} has {size + elements} bytes"
+    if packed and elements > MOST_PACKED * len(raw):
+        raise DataError(f"{rule}, which no gzip file of {len(raw)} bytes unpacks to: {place}; fetch it again")
+    check_memory(elements, f"{elements} bytes of images or labels", place)
+    body = _take(stream, elements + 1, place)  # one more, which must not be there
+    if len(body) != elements:
+        length = "more" if packed and len(body) > elements else size + len(body)
+        raise DataError(f"{rule}, this has {length if packed else len(raw)}: {place}; fetch it again")
+    return np.frombuffer(body, dtype=np.uint8).reshape(shape).copy()
 
 
-def _unzip(raw: bytes, place: str) -> bytes:
+def _take(stream: io.BufferedIOBase, most: int, place: str) -> bytes:
+    """The next bytes, at most so many; fewer at the end, where gzip compares its checksum."""
     try:
-        return gzip.decompress(raw)
+        return stream.read(most)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"damaged gzip file ({error}): {place}; fetch it again") from error
 

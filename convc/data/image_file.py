@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from convc.build.files import read_whole
 from convc.errors import DataError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm")
@@ -24,14 +25,12 @@ def read_image(path: Path, shape: tuple[int, int, int] | None) -> np.ndarray:
     `shape`: None for an image as it is stored, grey (C = 1) or RGB (C = 3); or the (C, H, W) to bring it to, C
     being 1 or 3, by converting its colours (transparency is dropped), then stretching it with a bilinear
     filter. A rotation that a camera noted is not applied. Raises DataError for a file that is no such image,
-    is damaged, is grey of more than 8 bits, or has other channels than those two where `shape` is None.
+    is damaged, has more pixels than Pillow takes for real, is grey of more than 8 bits, or has other channels than
+    those two where `shape` is None.
     """
     from PIL import Image, UnidentifiedImageError  # here, for a fast start
 
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    raw = read_whole(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on metadata, which is not read

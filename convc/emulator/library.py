@@ -6,6 +6,7 @@ import ctypes
 import functools
 from importlib import resources
 
+from convc.build.shared_library import load_library
 from convc.build.toolchain import Unit, build_shared
 
 CAPACITY = 512
@@ -69,7 +70,7 @@ def library() -> ctypes.CDLL:
     folder = resources.files("convc").joinpath("emulator/engine")
     headers = {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir() if file.name.endswith(".h")}
     source = folder.joinpath("engine.c").read_text(encoding="utf-8")
-    built = ctypes.CDLL(str(build_shared([Unit("engine", source)], headers=headers)))
+    built = load_library(build_shared([Unit("engine", source)], headers=headers))
     built.convc_emulate.argtypes = [ctypes.POINTER(LaunchRow)]
     built.convc_emulate.restype = ctypes.c_int
     return built

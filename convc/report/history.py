@@ -1,12 +1,11 @@
 """What a learning-rate study measured, and its files: history.csv (the numbers), timing.csv (the clock).
 
-Times are kept out of the history, so that the same seed, data and target give the same bytes.
+Times are kept out of the history, so that the same seed, data and target give the same bytes. Each row of both
+carries a digest (`convc.rows`).
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,11 @@ from pathlib import Path
 
 from convc.build.files import write_atomically
 from convc.errors import DataError
+from convc.rows import csv_text, read_rows
 
 HISTORY_COLUMNS = ("learning_rate", "epoch", "train_loss", "validation_loss", "test_accuracy")
 TIMING_COLUMNS = ("learning_rate", "epoch", "seconds", "images_per_second")
+HISTORY_REMEDY = "delete the rows of that learning rate, and it is trained again, or choose another --out"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def write_history(path: Path | str, runs: Iterable[RunHistory]) -> None:
         for record in run.epochs:
             figures = (record.train_loss, record.validation_loss, record.test_accuracy)
             rows.append((_exact(run.lr), record.epoch, *map(_exact, figures)))
-    _write_csv(Path(path), HISTORY_COLUMNS, rows)
+    write_atomically(Path(path), csv_text(HISTORY_COLUMNS, rows))
 
 
 def read_history(path: Path | str) -> tuple[RunHistory, ...]:
@@ -114,35 +115,37 @@ def read_history(path: Path | str) -> tuple[RunHistory, ...]:
     Raises DataError, naming the file and the line, where the file is not one that `write_history` writes.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}; give a history.csv of a study") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); give a history.csv of a study") from error
-
     records: dict[float, list[EpochRecord]] = {}
     last_rate: float | None = None
-    reader = csv.reader(io.StringIO(text))
-    try:
-        if tuple(next(reader, ())) != HISTORY_COLUMNS:
-            raise DataError(f"the header must be {','.join(HISTORY_COLUMNS)}")
-        for row in reader:
+    for line, row in read_rows(path, HISTORY_COLUMNS, HISTORY_REMEDY):
+        try:
             rate, record = _parse_row(row)
             if rate != last_rate and rate in records:
                 raise DataError(f"the rows of one learning rate stand together: {rate:g} comes again")
             records.setdefault(rate, []).append(record)
             last_rate = rate
             _run(rate, records[rate])  # checks the epochs so far while the line is known
-    except (DataError, csv.Error) as error:
-        raise DataError(f"{path}, line {max(reader.line_num, 1)}: {error}") from error
+        except DataError as error:
+            raise DataError(f"{path}, line {line}: {error}") from error
     return tuple(_run(rate, epochs) for rate, epochs in records.items())
+
+
+def read_timing(path: Path | str) -> list[EpochTiming]:
+    """The rows of a file by `write_timing`. Raises DataError, naming the line, where it is none or is damaged."""
+    path = Path(path)
+    rows: list[EpochTiming] = []
+    for line, (rate, epoch, *numbers) in read_rows(path, TIMING_COLUMNS, f"delete {path}: only the times are lost"):
+        try:
+            rows.append(EpochTiming(_number("learning_rate", rate), _epoch(epoch), *map(float, numbers)))
+        except (DataError, ValueError) as error:
+            raise DataError(f"{path}, line {line}: {error}") from None
+    return rows
 
 
 def write_timing(path: Path | str, rows: Iterable[EpochTiming]) -> None:
     """Write timing.csv, a row per epoch in the order given. Raises DataError where it cannot be written."""
     cells = [(_exact(row.lr), row.epoch, _exact(row.seconds), _exact(row.images_per_second)) for row in rows]
-    _write_csv(Path(path), TIMING_COLUMNS, cells)
+    write_atomically(Path(path), csv_text(TIMING_COLUMNS, cells))
 
 
 def _run(lr: float, epochs: Sequence[EpochRecord]) -> RunHistory:
@@ -150,15 +153,17 @@ def _run(lr: float, epochs: Sequence[EpochRecord]) -> RunHistory:
 
 
 def _parse_row(row: Sequence[str]) -> tuple[float, EpochRecord]:
-    if len(row) != len(HISTORY_COLUMNS):
-        raise DataError(f"a row has {len(HISTORY_COLUMNS)} fields, this one has {len(row)}")
-    epoch = row[1]
-    if not (epoch.isascii() and epoch.isdigit()):
-        raise DataError(f"epoch must be a whole number, not {epoch!r}")
+    epoch = _epoch(row[1])
     rate, train_loss, validation_loss, test_accuracy = (
         _number(name, cell) for name, cell in zip(HISTORY_COLUMNS, row) if name != "epoch"
     )
-    return rate, EpochRecord(int(epoch), train_loss, validation_loss, test_accuracy)
+    return rate, EpochRecord(epoch, train_loss, validation_loss, test_accuracy)
+
+
+def _epoch(cell: str) -> int:
+    if not (cell.isascii() and cell.isdigit() and len(cell) < 10):
+        raise DataError(f"epoch must be a whole number, not {cell!r}")
+    return int(cell)
 
 
 def _number(column: str, cell: str) -> float:
@@ -170,11 +175,3 @@ def _number(column: str, cell: str) -> float:
 
 def _exact(value: float) -> str:
     return repr(float(value))  # float(): a NumPy scalar's repr names its type
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from convc.build.cache import Cache
 from convc.build.log import build_logged
+from convc.build.shared_library import load_library
 from convc.build.toolchain import cpu_features
 from convc.codegen.emit import CSource, emit_c
 from convc.ir.core import Graph
@@ -50,7 +51,7 @@ class CpuExecutable:
         self._store = ParameterStore()
         self.source: CSource = emit_c(graph)
         self.library = build_logged(graph.name, self.source, cache)
-        self._module = ctypes.CDLL(str(self.library))
+        self._module = load_library(self.library)
         self._entry = ctypes.cast(getattr(self._module, self.source.entry), ctypes.c_void_p).value or 0
         self._arena = aligned_zeros(max(graph.arena_bytes, 64))
         scalars = graph.inputs_of("scalar")

@@ -7,6 +7,7 @@ import functools
 import os
 from importlib import resources
 
+from convc.build.shared_library import load_library
 from convc.build.toolchain import Unit, build_shared
 from convc.errors import RunError
 
@@ -53,7 +54,7 @@ def _checked(n: object, place: str) -> int:
 @functools.cache
 def _library() -> ctypes.CDLL:
     source = resources.files("convc").joinpath("templates/c/pool.c").read_text(encoding="utf-8")
-    library = ctypes.CDLL(str(build_shared([Unit("pool", source)])))
+    library = load_library(build_shared([Unit("pool", source)]))
     library.convc_pool_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
     library.convc_pool_run.restype = None
     return library

@@ -10,10 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from convc.build.files import write_atomically
+from convc.build.files import read_whole, write_atomically
 from convc.errors import DataError, RunError
 from convc.ir.core import Graph, Role
 from convc.ir.types import DTYPES, TensorType
+from convc.runtime.digest import blank_mark, check_digest, stamped
 
 Array = npt.NDArray[Any]
 ALIGNMENT = 64
@@ -138,16 +139,16 @@ class ParameterStore:
     def save(
         self, path: str | Path, metadata: Mapping[str, str] | None = None, names: Iterable[str] | None = None
     ) -> None:
-        """Write the parameters, or the arrays named, as safetensors, at once or not at all."""
+        """Write the parameters, or the arrays named, as safetensors with a digest, at once or not at all."""
         from safetensors.numpy import save  # here: a program that runs needs no file format
 
         names = self.names("parameter") if names is None else names
-        write_atomically(Path(path), save({n: self[n] for n in names}, dict(metadata or {})))
+        write_atomically(Path(path), stamped(save({n: self[n] for n in names}, blank_mark(metadata))))
 
     def load(self, path: str | Path) -> None:
         """Read parameters (and state, where the file has it) from safetensors.
 
-        Raises DataError where the file is none, lacks a parameter, has one too many or of another shape.
+        Raises DataError where the file is none, is damaged, lacks a parameter, has one too many or of another shape.
         """
         arrays = read_safetensors(Path(path))
         missing = [n for n in self.names("parameter") if n not in arrays]
@@ -164,15 +165,16 @@ class ParameterStore:
 
 
 def read_safetensors(path: Path) -> dict[str, Array]:
+    """The arrays of a file, whose digest must be right where it has one. Raises DataError."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    data = read_whole(path, "weights from ")
+    check_digest(path, data)
     try:
-        return load(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"cannot read weights from {path}: {error.strerror}") from None
-    except SafetensorError as error:
-        raise DataError(f"{path} is not a safetensors file: {error}") from None
+        return load(data)
+    except (SafetensorError, KeyError, TypeError, ValueError, MemoryError) as error:
+        raise DataError(f"{path} is not a safetensors file: {str(error) or type(error).__name__}") from None
 
 
 def aligned_zeros(size: int) -> Array:

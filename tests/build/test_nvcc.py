@@ -47,7 +47,7 @@ def test_a_cubin_and_its_source_lie_in_the_cache(cache: Cache) -> None:
     assert cubin.path.read_bytes() == cubin.data
     assert cubin.path.with_suffix(".cu").read_text() == SAXPY
     assert "'saxpy' for 'sm_90a'" in cubin.log
-    assert sorted(p.name for p in cubin.path.parent.iterdir()) == ["nvcc.log", "saxpy.cu", "saxpy.cubin"]
+    assert sorted(p.name for p in cubin.path.parent.iterdir()) == ["SHA256SUMS", "nvcc.log", "saxpy.cu", "saxpy.cubin"]
 
 
 @needs_nvcc

@@ -288,3 +288,20 @@ def test_a_log_without_a_kernel_is_no_kernel_of_zeros(cache: Cache) -> None:
     text = refusal(lambda: read_resources(cubin.data, ""))
     assert "says nothing of kernel saxpy (1 of 1 are missing)" in text
     assert "got 3 bytes b'abc'" in refusal(lambda: elf_sections(b"abc"))
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("size", [0, 100])
+def test_damaged_binaries_are_compiled_again(cache: Cache, compilations: list[str], size: int) -> None:
+    ptx = compile_ptx(SAXPY, "saxpy", "sm_80", cache=cache)
+    cubin = compile_cubin(SAXPY, "saxpy", "sm_80", cache=cache)
+    for file, compiled in (("*.ptx", 3), ("*.cubin", 4), ("*.log", 6)):  # each has a log
+        for path in cache.root.glob(f"*/{file}"):
+            with path.open("r+b") as damaged:
+                damaged.truncate(size)
+                damaged.write(b"!")
+        assert compile_ptx(SAXPY, "saxpy", "sm_80", cache=cache) == ptx
+        again = compile_cubin(SAXPY, "saxpy", "sm_80", cache=cache)  # it and its log tell the time
+        assert (len(again.data), again.kernels, again.path) == (len(cubin.data), cubin.kernels, cubin.path)
+        assert again.data == again.path.read_bytes()
+        assert len(compilations) == compiled

@@ -8,6 +8,7 @@ import multiprocessing
 import multiprocessing.synchronize
 import os
 import platform
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from convc.build import toolchain
 from convc.build.cache import Cache
+from convc.build.shared_library import load_library
 from convc.build.toolchain import Compiler, CpuFeatures, Unit, build_shared, find_compiler, parse_cpuinfo
 from tests.build.helpers import refusal
 
@@ -156,7 +158,13 @@ def test_units_and_headers_become_one_library(cache: Cache) -> None:
     assert ctypes.CDLL(str(path)).twice(21) == 42
     (unit,) = cache.root.glob("*/twice.c")  # the source, and its header, beside the object
     assert unit.read_text() == TWICE.source
-    assert {each.name for each in unit.parent.iterdir()} == {"twice.c", "twice.o", "sum.h", "compiler.log"}
+    assert {each.name for each in unit.parent.iterdir()} == {
+        "twice.c",
+        "twice.o",
+        "sum.h",
+        "compiler.log",
+        "SHA256SUMS",
+    }
 
 
 def test_cached_build_starts_no_compiler(cache: Cache, commands: list[list[str]]) -> None:
@@ -278,6 +286,34 @@ def test_two_processes_build_the_same_at_once(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").glob("*/*.so"))) == 1
     assert len(list((tmp_path / "cache").glob("*/*.o"))) == 2
     assert not list((tmp_path / "cache").glob(".new-*"))
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut", "a bit flipped"])
+@pytest.mark.parametrize("pattern", ["*/twice.o", "*/library.so", "*/*.[os]*"])
+def test_damaged_objects_and_libraries_are_built_again(
+    cache: Cache, commands: list[list[str]], pattern: str, damage: str
+) -> None:
+    before = build_shared([ADD, TWICE], cache=cache, headers=HEADERS)
+    content, built = before.read_bytes(), len(commands)
+    damaged = list(cache.root.glob(pattern))
+    assert damaged
+    for path in damaged:
+        data = path.read_bytes()
+        middle = len(data) // 2
+        flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        path.write_bytes({"emptied": b"", "cut": data[:middle], "a bit flipped": flipped}[damage])
+    after = build_shared([ADD, TWICE], cache=cache, headers=HEADERS)
+    assert (after, after.read_bytes()) == (before, content)
+    assert len(commands) - built == len(damaged)
+    assert ctypes.CDLL(str(after)).twice(21) == 42
+    assert build_shared([ADD, TWICE], cache=cache, headers=HEADERS) == after
+    assert len(commands) - built == len(damaged), "nothing is built twice"
+
+
+def test_a_library_that_the_system_does_not_load_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "library.so").write_bytes(b"no library")
+    text = refusal(lambda: load_library(tmp_path / "library.so"))
+    assert re.search(r"does not load what was compiled \(.*library.so.*\): set CONVC_CACHE_DIR to", text)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="the package ziglang is not installed")

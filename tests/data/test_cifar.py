@@ -128,10 +128,10 @@ def test_a_coarse_label_is_checked_too():
 def test_unreadable_file(tmp_path, monkeypatch):
     write_folder(tmp_path)
 
-    def refuse(path):
+    def refuse(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    monkeypatch.setattr("os.open", refuse)
     with pytest.raises(DataError, match=r"cannot read .*data_batch_1.bin: Permission denied"):
         data.load(str(tmp_path))
 

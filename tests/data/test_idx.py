@@ -77,10 +77,10 @@ def test_missing_file(tmp_path, name):
 def test_unreadable_file(tmp_path, monkeypatch):
     write_folder(tmp_path)
 
-    def refuse(path):
+    def refuse(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    monkeypatch.setattr("os.open", refuse)
     with pytest.raises(DataError, match=r"cannot read .*train-images-idx3-ubyte: Permission denied"):
         data.load(str(tmp_path))
 

@@ -1,3 +1,4 @@
+import hashlib
 import math
 from pathlib import Path
 
@@ -10,11 +11,21 @@ from convc.report.history import (
     EpochTiming,
     RunHistory,
     read_history,
+    read_timing,
     write_history,
     write_timing,
 )
 
 HEADER = "learning_rate,epoch,train_loss,validation_loss,test_accuracy\n"
+
+
+def sealed(text: str) -> str:
+    """The text, a digest at the end of every row: SHA-256 as hashlib, and no code of convc, makes it."""
+    header, *rows = text.splitlines() or [""]
+    digests = (f"{row},{hashlib.sha256(row.encode()).hexdigest()[:16]}\n" for row in rows)
+    return f"{header},sha256\n" + "".join(digests)
+
+
 GOOD = RunHistory(0.1, (EpochRecord(1, 0.1 + 0.2, 1e-300, 1.0), EpochRecord(2, 0.0, 2.0, 0.0)))
 
 
@@ -24,20 +35,20 @@ def test_every_float_survives_and_equal_numbers_give_equal_bytes(tmp_path: Path)
     write_history(second, read_history(first))
     assert read_history(first) == (GOOD,)
     assert first.read_bytes() == second.read_bytes()
-    assert first.read_text() == HEADER + "0.1,1,0.30000000000000004,1e-300,1.0\n0.1,2,0.0,2.0,0.0\n"
+    assert first.read_text() == sealed(HEADER + "0.1,1,0.30000000000000004,1e-300,1.0\n0.1,2,0.0,2.0,0.0\n")
 
 
 def test_numpy_scalars_are_written_as_plain_numbers(tmp_path: Path) -> None:
     record = EpochRecord(1, np.float64(0.5), np.float32(0.25), np.float64(0.75))
     write_history(tmp_path / "h.csv", [RunHistory(0.1, (record,))])
-    assert (tmp_path / "h.csv").read_text() == HEADER + "0.1,1,0.5,0.25,0.75\n"
+    assert (tmp_path / "h.csv").read_text() == sealed(HEADER + "0.1,1,0.5,0.25,0.75\n")
 
 
 def test_a_nan_run_comes_back_as_ended_early(tmp_path: Path) -> None:
     lost = EpochRecord(2, math.nan, -math.nan, math.nan)
     run = RunHistory(1.0, (EpochRecord(1, 2.3, 2.3, 0.1), lost), ended_early=True)
     write_history(tmp_path / "h.csv", [run])
-    assert (tmp_path / "h.csv").read_text().splitlines()[-1] == "1.0,2,nan,nan,nan"
+    assert (tmp_path / "h.csv").read_text().splitlines()[-1].startswith("1.0,2,nan,nan,nan,")
     (back,) = read_history(tmp_path / "h.csv")
     assert back.ended_early
     assert math.isnan(back.epochs[1].train_loss)
@@ -48,8 +59,8 @@ def test_a_nan_run_comes_back_as_ended_early(tmp_path: Path) -> None:
     [
         ("", 1, "the header must be learning_rate,epoch"),
         ("a,b\n", 1, "the header must be learning_rate,epoch"),
-        (HEADER + "0.1,1,2,2\n", 2, "a row has 5 fields, this one has 4"),
-        (HEADER + "0.1,1,2,2,0.5\n\n", 3, "a row has 5 fields, this one has 0"),
+        (HEADER + "0.1,1,2,2\n", 2, "a row has 6 fields, this one has 5"),
+        (HEADER + "0.1,1,2,2,0.5\n\n", 3, "a row has 6 fields, this one has 2"),
         (HEADER + "0.1,1.5,2,2,0.5\n", 2, "epoch must be a whole number, not '1.5'"),
         (HEADER + "0.1,1,two,2,0.5\n", 2, "train_loss must be a number, not 'two'"),
         (HEADER + "0.1,1,2,2,50\n", 2, "a test accuracy lies in 0..1"),
@@ -62,7 +73,7 @@ def test_a_nan_run_comes_back_as_ended_early(tmp_path: Path) -> None:
 )
 def test_a_malformed_file_is_one_line_naming_the_line(tmp_path: Path, text: str, line: int, says: str) -> None:
     path = tmp_path / "history.csv"
-    path.write_text(text)
+    path.write_text(sealed(text))
     with pytest.raises(DataError) as error:
         read_history(path)
     message = str(error.value)
@@ -108,4 +119,30 @@ def test_ended_early_must_agree_with_the_records() -> None:
 def test_timing_has_its_own_file(tmp_path: Path) -> None:
     write_timing(tmp_path / "timing.csv", [EpochTiming(0.01, 1, 1.5, 2666.25)])
     expected = "learning_rate,epoch,seconds,images_per_second\n0.01,1,1.5,2666.25\n"
-    assert (tmp_path / "timing.csv").read_text() == expected
+    assert (tmp_path / "timing.csv").read_text() == sealed(expected)
+    assert read_timing(tmp_path / "timing.csv") == [EpochTiming(0.01, 1, 1.5, 2666.25)]
+
+
+def test_a_damaged_byte_of_a_history_is_seen_wherever_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "h.csv"
+    write_history(path, [GOOD])
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for flip in (0x01, 0x20, 0x80):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :])
+            with pytest.raises(DataError, match=r"^[^\n]*(choose another --out|is not UTF-8 text[^\n]*)$"):
+                read_history(path)
+
+
+def test_a_row_that_was_edited_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "h.csv"
+    write_history(path, [GOOD])
+    path.write_text(path.read_text().replace("0.1,2,0.0,2.0", "0.1,2,0.0,1.0"))
+    with pytest.raises(DataError, match=r"h.csv, line 3: the row is damaged: .*delete the rows of that learning rate"):
+        read_history(path)
+    write_timing(path, [EpochTiming(0.1, 1, 1.5, 2.0)])
+    path.write_text(path.read_text().replace("1.5", "1.6"))
+    with pytest.raises(
+        DataError, match=r"h.csv, line 2: the row is damaged: .*delete .*h.csv: only the times are lost"
+    ):
+        read_timing(path)

@@ -18,9 +18,9 @@ from convc.cli.study import spread
 from convc.data import Dataset
 from convc.errors import DataError, RunError
 from convc.nn import Module
-from convc.report.history import RunHistory, read_history
+from convc.report.history import RunHistory, read_history, read_timing
 from convc.report.study_report import StudyFacts
-from convc.study import RATES, StudyPlan, read_timing, run_study
+from convc.study import RATES, StudyPlan, run_study
 
 PLAN = StudyPlan("tiny", "bands", rates=(1e30, 0.1, 0.02), epochs=3, batch=16, seed=7)
 EPOCHS = 1 + 3 + 3  # the first rate ends in its first epoch
@@ -269,10 +269,10 @@ def test_files_that_are_not_a_studys_are_refused(
     with pytest.raises(KeyboardInterrupt):
         run_study(PLAN, model, bands, out, interrupter("epoch", 3))
     for name, line in (
-        ("checkpoint/study.safetensors", "is not a checkpoint of convc; delete it"),
-        ("timing.csv", "is not the timing.csv of a study"),
+        ("checkpoint/study.safetensors", "study.safetensors is damaged, or not written by .* delete it"),
+        ("timing.csv", "timing.csv, line 1: the header must be .* delete .*timing.csv"),
         ("history.csv", "line 1: the header must be"),
-        ("study.json", "cannot read .*study.json"),
+        ("study.json", "study.json holds no settings; choose another --out or delete"),
     ):
         (out / name).write_text("learning_rate,epoch\n0.1\n")
         with pytest.raises(DataError, match=line):

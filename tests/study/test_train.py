@@ -171,7 +171,7 @@ def test_a_resumed_run_ends_in_the_same_bytes(
     unbroken = run_training(plan, model, bands, tmp_path / "unbroken", resume=False)
     assert [r.learning_rate for r in unbroken.history] == [optimizer.lr * 0.5**k for k in range(3)]
     assert set(contents(tmp_path / "unbroken")) == {
-        "checkpoint/train.safetensors", "history.csv", "train.json", "weights.safetensors",
+        "checkpoint/lock", "checkpoint/train.safetensors", "history.csv", "train.json", "weights.safetensors",
     }  # fmt: skip
     for kind, at in (("compiling", 1), ("batch", 2), ("batch", 5), ("epoch", 2), ("end", 1)):
         out = tmp_path / f"{kind}{at}"
@@ -225,7 +225,7 @@ def test_a_run_refuses_another_ones_folder(model: Module, bands: Dataset, tmp_pa
         with pytest.raises(DataError, match=line):
             run_training(replace(PLAN, **changed), model, bands, tmp_path, resume=True)
     (tmp_path / "history.csv").write_text("epoch,learning_rate\n1,x\n")
-    with pytest.raises(DataError, match=r"history.csv, line 2: not the history of a training run"):
+    with pytest.raises(DataError, match=r"history.csv, line 1: the header must be epoch,.* delete .* to train it anew"):
         run_training(PLAN, model, bands, tmp_path, resume=True)
 
 
@@ -256,10 +256,10 @@ def test_train_then_eval(files: Path) -> None:
     weights = ("--weights", "run/weights.safetensors", "--data", "bands.npz")
     assert convc("eval", "model.py:tiny", *weights, "--batch", "16").output == test + "\n"
     header, first, last = Path("run/history.csv").read_text().splitlines()
-    assert header == "epoch,learning_rate,train_loss,validation_loss,validation_accuracy,test_accuracy"
+    assert header == "epoch,learning_rate,train_loss,validation_loss,validation_accuracy,test_accuracy,sha256"
     assert first.startswith("1,0.02,")
-    assert first.endswith(",")
-    assert f"{float(last.split(',')[-1]):.2%}" in test
+    assert first.split(",")[-2] == ""
+    assert f"{float(last.split(',')[-2]):.2%}" in test
 
     other = convc("eval", "model.py:tiny", *weights, "--split", "train").output
     assert other.startswith("train: loss ")
