@@ -167,11 +167,12 @@ def plan_gemm(view: GemmView, schedule: GemmSchedule, inputs: Sequence[Placed], 
 
     edge_axes = frozenset({Axis(TM, m.size), Axis(TN, n.size)})
     scope = Scope(inputs, outputs, values, lane, lane_axis, edge_axes, lanes_summed=sum_block is not None)
-    a, b = scope.load(_factor(view.a)), scope.load(_factor(view.b))
+    end = scope.axis_limit(lane_axis) if lane_axis and sum_block else None
+    a, b = (_ended(scope.load(_factor(f)), end) for f in (view.a, view.b))
     hoisted = [c for t in (a, b) for c in t.always]
     loops, before = _guarded(sums, sum_block, hoisted)
     edges, steps, never = _edges(a, b, view)
-    lane_edge = next((c for t in (a, b) for c in t.limits), None)
+    lane_edge = end or next((c for t in (a, b) for c in t.limits), None)
 
     reduced = sum_block is not None
     tail = Scope(inputs, outputs, values, None if reduced else lane, None if reduced else lane_axis, frozenset(),
@@ -199,6 +200,11 @@ def _factor(e: object) -> Load:
     if not isinstance(e, Load):
         raise IRError("a GEMM's factor must be a load; lower the prologue to a kernel of its own")
     return e
+
+
+def _ended(t: Term, end: Condition | None) -> Term:
+    """A factor that is 0 in lanes past the end of the sum, also where it is the same in all: 0 * inf is NaN."""
+    return t if end is None or end in t.conditions else replace(t, vector=True, conditions=(*t.conditions, end))
 
 
 def _names(axes: Sequence[Axis]) -> str:

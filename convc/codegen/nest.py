@@ -35,10 +35,19 @@ class StagePlan:
     targets: tuple[Term, ...] = ()
     across: bool = False
 
+    @property
+    def accesses(self) -> tuple[Term, ...]:
+        """The loads and the places that are stored to, with the terms around them."""
+        return (*self.targets, *(u for v in (*self.values, *(x for _, x in self.lets)) for u in _flat(v)))
+
 
 @dataclass(frozen=True)
 class NestPlan:
-    """Everything the template of a loop nest needs."""
+    """Everything the template of a loop nest needs.
+
+    `lane_edge`: the end of the axis in the lanes, where its last block is partial. A reduction across lanes always has
+    it: what counts follows from the domain, whatever is loaded there.
+    """
 
     nest: LoopNest
     schedule: LoopSchedule
@@ -113,16 +122,9 @@ def plan_nest(nest: LoopNest, schedule: LoopSchedule, inputs: Sequence[Placed], 
             vectors.update(stage.results)
         stages.append(StagePlan(loops, tuple(block.lets), tuple(terms), stage.monoid, results, across=here))
 
-    edge = None
-    if lane_axis is not None:
-        edge = Scope(inputs, outputs, values, lane, lane_axis).axis_limit(lane_axis)
-        touched = [
-            t
-            for s in stages
-            for t in (*s.targets, *(u for v in (*s.values, *(x for _, x in s.lets)) for u in _flat(v)))
-        ]
-        if not any(t.limits for t in touched):
-            edge = None
+    edge = None if lane_axis is None else Scope(inputs, outputs, values, lane, lane_axis).axis_limit(lane_axis)
+    if edge is not None and not across and not any(t.limits for s in stages for t in s.accesses):
+        edge = None  # every lane may run: past the end they store into the padding of a blocked layout
     outer = tuple(loop(a) for a in nest.axes if a.extent != 1 or a == lane_axis)
     return NestPlan(nest, schedule, outer, tuple(stages), edge, across)
 

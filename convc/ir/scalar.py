@@ -7,7 +7,8 @@ frozen dataclasses that compare by structure, so shared subexpressions are found
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 from convc.errors import IRError
 from convc.ir.index import Axis, Bound, Index, IndexLike
@@ -15,11 +16,48 @@ from convc.ir.index import Axis, Bound, Index, IndexLike
 UNARY = ("neg", "exp", "log", "expm1", "tanh", "sqrt", "abs")
 BINARY = ("add", "sub", "mul", "div", "max", "min")
 COMPARE = ("gt", "ge", "lt", "le", "eq", "ne")
+DEEPEST = 256
+"""Operations that an expression may nest: walking through a deeper one could be the end of Python's own stack."""
+
+C = TypeVar("C")
+
+
+def _hashed_once(cls: type[C]) -> type[C]:
+    """Class decorator: objects of a frozen class keep their hash."""
+    plain = cls.__hash__
+
+    def kept(self: C) -> int:
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            found = plain(self)
+            object.__setattr__(self, "_hash", found)
+        return found
+
+    cls.__hash__ = kept  # type: ignore[assignment]
+    return cls
 
 
 @dataclass(frozen=True)
 class Scalar:
-    """Base of all scalar expressions, with Python's operators."""
+    """Base of all scalar expressions, with Python's operators.
+
+    `depth` counts the operations from here down to the deepest operand, this one too; `weight` counts all of them, an
+    operand that is used twice counting twice. These and the hash are known from the start, so that neither a deep
+    expression nor one that shares much costs more than it has operations.
+    """
+
+    depth: int = field(init=False, repr=False, compare=False)
+    weight: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        children = self.children()
+        object.__setattr__(self, "depth", 1 + max((c.depth for c in children), default=0))
+        object.__setattr__(self, "weight", 1 + sum(c.weight for c in children))
+        hash(self)
+
+    def __reduce__(self) -> tuple[type[Scalar], tuple[Any, ...]]:
+        """Made anew from its fields: a hash belongs to the process that it was taken in."""
+        return type(self), tuple(getattr(self, f.name) for f in fields(self) if f.init)
 
     def __add__(self, other: ScalarLike) -> Scalar:
         return Binary("add", self, scalar(other))
@@ -62,11 +100,13 @@ def scalar(value: ScalarLike) -> Scalar:
     return value if isinstance(value, Scalar) else Const(float(value))
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Const(Scalar):
     value: float
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Load(Scalar):
     """Operand number `operand` at logical `coords`; `fill` where a coordinate is outside or a guard fails."""
@@ -77,6 +117,7 @@ class Load(Scalar):
     fill: float = 0.0
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Local(Scalar):
     """The result of an earlier stage of the same kernel, or `acc`, a GEMM's sum."""
@@ -84,6 +125,7 @@ class Local(Scalar):
     name: str
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class IndexValue(Scalar):
     """An index expression as a number (i32)."""
@@ -91,11 +133,13 @@ class IndexValue(Scalar):
     index: Index
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class RowCount(Scalar):
     """n, the number of batch rows of this run."""
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Random(Scalar):
     """A number uniform in [0, 1), a multiple of 2^-24: Philox at counter `index`, see convc.ir.philox.
@@ -116,6 +160,7 @@ class Random(Scalar):
         return Random(self.index, self.stream, *children)
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Unary(Scalar):
     fn: str
@@ -128,6 +173,7 @@ class Unary(Scalar):
         return Unary(self.fn, *children)
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Binary(Scalar):
     fn: str
@@ -141,6 +187,7 @@ class Binary(Scalar):
         return Binary(self.fn, *children)
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Select(Scalar):
     """`then` where compare(a, b) holds, else `otherwise`; only the chosen one counts (0 * NaN never arises)."""
@@ -210,7 +257,8 @@ def rewrite(root: Scalar, fn: Callable[[Scalar], Scalar]) -> Scalar:
     done: dict[Scalar, Scalar] = {}
     for e in walk(root):
         children = e.children()
-        done[e] = fn(e.rebuild([done[c] for c in children]) if children else e)
+        new = [done[c] for c in children]
+        done[e] = fn(e if all(a is b for a, b in zip(new, children)) else e.rebuild(new))
     return done[root]
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import networkx as nx
-
-from convc.ir.core import Graph, Node, Value
+from convc.ir.core import Node
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Index
 from convc.ir.kernels import Gemm, KernelOp, Loops
@@ -80,15 +78,3 @@ def pointwise_stores(node: Node) -> tuple[Store, ...] | None:
     if not isinstance(stage, Map) or stage.axes or not all(is_point(s.coords, node.op.nest) for s in stage.stores):
         return None
     return stage.stores
-
-
-def sort_nodes(graph: Graph, nodes: Sequence[Node], renamed: Mapping[Value, Value] | None = None) -> Graph | None:
-    """The graph with these nodes in topological order, as near the given order as that allows; None on a cycle."""
-    order = {n: i for i, n in enumerate(nodes)}
-    producers = {v: n for n in nodes for v in n.outputs}
-    g: nx.DiGraph[Node] = nx.DiGraph()
-    g.add_nodes_from(nodes)
-    g.add_edges_from((producers[v], n) for n in nodes for v in n.inputs if v in producers and producers[v] is not n)
-    if not nx.is_directed_acyclic_graph(g):
-        return None
-    return graph.with_nodes(nx.lexicographical_topological_sort(g, key=lambda n: order[n]), renamed)

@@ -6,6 +6,7 @@ the loads of its readers. A reader that maps points is applied where its produce
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -14,41 +15,49 @@ from convc.ir.index import Axis, Bound, IndexLike
 from convc.ir.kernels import Gemm, KernelOp, Loops
 from convc.ir.loop_nest import Map, Stage
 from convc.ir.scalar import Const, Load, RowCount, Scalar, Store, load, loads, rewrite, substitute_axes, walk
-from convc.passes.compose import compact, kernel_loads, map_kernel, pointwise_stores, renumber, sort_nodes
+from convc.passes.compose import compact, kernel_loads, map_kernel, pointwise_stores, renumber
 from convc.passes.eliminate_dead import eliminate_dead
+from convc.passes.fusion_graph import FusionGraph
 from convc.passes.registry import register_pass
+
+DEEPEST = 48
+"""Operations that an expression may nest to be joined with another: its text nests brackets, which parse to 64."""
+HEAVIEST = 256
+"""Operations of such an expression, one that is used twice counted twice: what is used twice at each of many joints
+grows with the power of two. The largest that a model of the zoo comes to has 58, in Adam's update."""
 
 
 @register_pass
 def fuse_loops(graph: Graph) -> Graph:
     """loops: a[i] = f(x[i]); loops: b[j] = g(a[j]) -> loops: b[j] = g(f(x[j])); the same through reindexing"""
-    changed = True
-    while changed:
-        changed = False
-        for step in (_inline_one, _extend_one):
-            fused = step(graph)
-            if fused is not None:
-                graph = eliminate_dead(fused)
-                changed = True
-    return graph
+    work = FusionGraph(eliminate_dead(graph))
+    joined = work.run(lambda reader: _inline_into(work, reader), lambda reader: _extend_by(work, reader))
+    return work.result() if joined else graph
 
 
-def _inline_one(graph: Graph) -> Graph | None:
-    users = graph.users()
-    producers = graph.producers()
-    for reader in graph.nodes:
-        for v in dict.fromkeys(reader.inputs):
-            producer = producers.get(v)
-            stores = pointwise_stores(producer) if producer and len(producer.outputs) == 1 else None
-            if not producer or not stores or not isinstance(reader.op, KernelOp):
-                continue
-            value = stores[0].value
-            if _changes_layout(producer):
-                continue
-            if not _pays(value, v, reader, len(users[v])) or not _allowed(value, v, reader):
-                continue
-            return graph.with_nodes(_inlined(producer, value, n) if n is reader else n for n in graph.nodes)
-    return None
+def _inline_into(work: FusionGraph, reader: Node) -> bool:
+    """One producer into the reader's loads."""
+    if not isinstance(reader.op, KernelOp):
+        return False
+    for v in dict.fromkeys(reader.inputs):
+        producer = work.producers.get(v)
+        stores = pointwise_stores(producer) if producer and len(producer.outputs) == 1 else None
+        if not producer or not stores or _changes_layout(producer):
+            continue
+        value = stores[0].value
+        if not _pays(value, v, reader, len(work.users[v])) or not _allowed(value, v, reader):
+            continue
+        new = _inlined(producer, value, reader)
+        if _is_moderate(new):
+            work.exchange((reader,), new)
+            return True
+    return False
+
+
+def _is_moderate(node: Node) -> bool:
+    """Whether the kernel's expressions are not too large to be read, parsed and compiled."""
+    assert isinstance(node.op, KernelOp)
+    return all(e.depth <= DEEPEST and e.weight <= HEAVIEST for e in node.op.roots())
 
 
 def _changes_layout(producer: Node) -> bool:
@@ -129,25 +138,27 @@ def _joined(*nodes: Node) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*(p for n in nodes for p in n.passes), "fuse_loops")))
 
 
-def _extend_one(graph: Graph) -> Graph | None:
-    users = graph.users()
-    producers = graph.producers()
-    returned = set(graph.results)
-    for reader in graph.nodes:
-        stores = pointwise_stores(reader)
-        if stores is None:
+def _extend_by(work: FusionGraph, reader: Node) -> bool:
+    """The reader applied where one of its producers stores."""
+    stores = pointwise_stores(reader)
+    if stores is None:
+        return False
+    for v in dict.fromkeys(reader.inputs):
+        producer = work.producers.get(v)
+        if not producer or not isinstance(producer.op, Loops) or v in work.returned or len(work.users[v]) != 1:
             continue
-        for v in dict.fromkeys(reader.inputs):
-            producer = producers.get(v)
-            if not producer or not isinstance(producer.op, Loops) or v in returned or len(users[v]) != 1:
-                continue
-            if not _reads_point(reader, v) or not _single_store(producer, v):
-                continue
-            merged = _extended(producer, reader, v, stores)
-            nodes = [merged if n is reader else n for n in graph.nodes if n is not producer]
-            if (result := sort_nodes(graph, nodes)) is not None:
-                return result
-    return None
+        shared = _stored_together(producer, reader, v)
+        if shared is None:
+            continue
+        kept = [o for o in producer.outputs if o in work.returned or any(n is not reader for n in work.users[o])]
+        behind = work.between(kept, reader)
+        if behind is None:
+            continue
+        new = _extended(producer, reader, stores, shared, kept)
+        if _is_moderate(new):
+            work.exchange((producer, reader), new, behind)
+            return True
+    return False
 
 
 def _reads_point(reader: Node, v: Value) -> bool:
@@ -158,28 +169,46 @@ def _reads_point(reader: Node, v: Value) -> bool:
     return all(e.coords == point and not e.guards for e in hits)
 
 
-def _single_store(producer: Node, v: Value) -> bool:
+def _stored_together(producer: Node, reader: Node, v: Value) -> dict[Value, Store] | None:
+    """The stores of the producer's results that the reader reads, v's first, if a point of the reader needs one point
+    of the producer alone: each result is read at the reader's point, and stored where v is, once."""
     assert isinstance(producer.op, Loops)
-    number = producer.outputs.index(v)
-    return sum(s.output == number for s in producer.op.nest.stores) == 1
+    read = dict.fromkeys((v, *(o for o in producer.outputs if o in reader.inputs)))
+    if not all(_reads_point(reader, o) for o in read):
+        return None
+    found: dict[Value, Store] = {}
+    stages: dict[int, None] = {}
+    for o in read:
+        number = producer.outputs.index(o)
+        at = [(i, s) for i, stage in enumerate(producer.op.nest.stages) if isinstance(stage, Map)
+              for s in stage.stores if s.output == number]  # fmt: skip
+        if len(at) != 1:
+            return None
+        stages[at[0][0]] = None
+        found[o] = at[0][1]
+    alike = len(stages) == 1 and all(s.coords == found[v].coords for s in found.values())
+    return found if alike else None
 
 
-def _extended(producer: Node, reader: Node, v: Value, stores: tuple[Store, ...]) -> Node:
+def _extended(
+    producer: Node, reader: Node, stores: tuple[Store, ...], shared: dict[Value, Store], kept: Sequence[Value]
+) -> Node:
+    """The producer that also stores what the reader does, beside the first of the `shared` stores."""
     assert isinstance(producer.op, Loops)
     assert isinstance(reader.op, Loops)
-    number = producer.outputs.index(v)
+    first = next(iter(shared.values()))
     offset = len(producer.inputs)
-    outputs = (*(o for o in producer.outputs if o is not v), *reader.outputs)
+    outputs = (*kept, *reader.outputs)
     place = {o: i for i, o in enumerate(outputs)}
-    axes = reader.op.nest.axes
+    values = {o: s.value for o, s in shared.items()}
+    at: dict[Axis, IndexLike] = dict(zip(reader.op.nest.axes, first.coords))
 
     def applied(s: Store) -> list[Store]:
-        if s.output != number:
-            return [replace(s, output=place[producer.outputs[s.output]])]
-        at: dict[Axis, IndexLike] = dict(zip(axes, s.coords))
-        result = []
+        result = [replace(s, output=place[o])] if (o := producer.outputs[s.output]) in place else []
+        if s is not first:
+            return result
         for r in stores:
-            value = _with_operand(substitute_axes(_shift(r.value, offset), at), offset, reader, v, s.value)
+            value = _with_operands(substitute_axes(_shift(r.value, offset), at), offset, reader, values)
             coords = tuple(c.substitute(at) for c in r.coords)
             result.append(Store(place[reader.outputs[r.output]], coords, value))
         return result
@@ -195,10 +224,11 @@ def _extended(producer: Node, reader: Node, v: Value, stores: tuple[Store, ...])
     return compact(Node(op, inputs, outputs, path, _joined(producer, reader)))
 
 
-def _with_operand(value: Scalar, offset: int, reader: Node, v: Value, stored: Scalar) -> Scalar:
+def _with_operands(value: Scalar, offset: int, reader: Node, stored: Mapping[Value, Scalar]) -> Scalar:
     def change(e: Scalar) -> Scalar:
-        hit = isinstance(e, Load) and e.operand >= offset and reader.inputs[e.operand - offset] is v
-        return stored if hit else e
+        if not isinstance(e, Load) or e.operand < offset:
+            return e
+        return stored.get(reader.inputs[e.operand - offset], e)
 
-    # the stored value is spliced in whole: its own loads are numbered below `offset`
+    # a stored value is spliced in whole: its own loads are numbered below `offset`
     return rewrite(value, change)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from convc.ir.text import parse_graph
-from convc.passes.fuse_loops import fuse_loops
+from convc.ir.kernels import Loops
+from convc.ir.text import parse_graph, print_graph
+from convc.ir.verify import verify
+from convc.passes.fuse_loops import DEEPEST, HEAVIEST, fuse_loops
 from convc.passes.lower import lower
 from convc.testing import check_rewrite
-from convc.testing.rewrite import assert_same_numbers
+from convc.testing.rewrite import assert_same_numbers, assert_same_text
 
 X = "%x: f32[n<=6,8]"
 
@@ -124,6 +126,121 @@ def test_a_reshape_goes_into_a_products_gather() -> None:
           } loc(: lower, fuse_loops)
           return %1 }""",
     )
+
+
+STEP = """%w: f32[3,4], %g: f32[3,4], %v: f32[3,4], %lr: f32[] scalar, %m: f32[] scalar, %decay: f32[] scalar"""
+NEW_V = "$4[] * $2[n, c] + ($1[n, c] + $5[] * $0[n, c])"
+NEW_W = f"$0[n, c] - $3[] * ({NEW_V})"
+
+
+def test_a_reader_of_two_results_takes_both() -> None:
+    """Neither is stored, for nobody else reads them."""
+    check_rewrite(
+        lower(
+            parse_graph(f"""graph @g({STEP}) {{
+          %1: f32[3,4], %2: f32[3,4] = sgd_momentum(%w, %g, %v, %lr, %m, %decay)
+          %3: f32[3,4] = mul(%1, %2)
+          return %3 }}""")
+        ),
+        fuse_loops,
+        f"""graph @g({STEP}) {{
+          %3: f32[3,4] = loops(%w, %g, %v, %lr, %m, %decay) {{
+            title="sgd_momentum_mul"
+            for(n:3, c:4)
+            map() {{ store 0[n, c] = ({NEW_W}) * ({NEW_V}) }}
+          }} loc(: lower, fuse_loops)
+          return %3 }}""",
+    )
+
+
+@pytest.mark.parametrize("kept", ["%1", "%2"])
+def test_a_result_that_is_returned_stays_beside_its_readers(kept: str) -> None:
+    stored = {"%1": NEW_W, "%2": NEW_V}[kept]
+    both = [f"store 1[n, c] = ({NEW_W}) * ({NEW_V})", f"store 0[n, c] = {stored}"]
+    check_rewrite(
+        lower(
+            parse_graph(f"""graph @g({STEP}) {{
+          %1: f32[3,4], %2: f32[3,4] = sgd_momentum(%w, %g, %v, %lr, %m, %decay)
+          %3: f32[3,4] = mul(%1, %2)
+          return %3, {kept} }}""")
+        ),
+        fuse_loops,
+        f"""graph @g({STEP}) {{
+          {kept}: f32[3,4], %3: f32[3,4] = loops(%w, %g, %v, %lr, %m, %decay) {{
+            title="sgd_momentum_mul"
+            for(n:3, c:4)
+            map() {{ {"; ".join(both if kept == "%2" else reversed(both))} }}
+          }} loc(: lower, fuse_loops)
+          return %3, {kept} }}""",
+    )
+
+
+def test_what_stands_between_two_fused_nodes_moves_behind_them() -> None:
+    """%d reads a kept result of the first, and stood before the second."""
+    graph = lower(
+        parse_graph("""graph @g(%x: f32[n<=6,2,4,4], %dy: f32[n<=6,2,2,2]) {
+      %0: f32[n<=6,2,2,2], %at: i32[n<=6,2,2,2] = max_pool(%x) {indices=True}
+      %d: f32[n<=6,2,4,4] = max_pool_grad(%dy, %at)
+      %s: f32[2] = sum(%d) {axes=[0, 2, 3]}
+      %1: f32[n<=6,2,2,2] = tanh(%0)
+      return %1, %s, %d }""")
+    )
+    found = verify(fuse_loops(graph))
+    assert [[v.name for v in n.outputs] for n in found.nodes] == [["at", "1"], ["d"], ["s"]]
+    assert_same_numbers(graph, found)
+
+
+READERS = {
+    "a value read twice by one node": f"""graph @g({X}) {{
+        %0: f32[n<=6,8] = tanh(%x) %1: f32[n<=6,8] = mul(%0, %0) return %1 }}""",
+    "a value read twice, and returned": f"""graph @g({X}) {{
+        %0: f32[n<=6,8] = tanh(%x) %1: f32[n<=6,8] = mul(%0, %0) return %0, %1, %0 }}""",
+    "results of a node and of its reader, read together": f"""graph @g({STEP}) {{
+        %1: f32[3,4], %2: f32[3,4] = sgd_momentum(%w, %g, %v, %lr, %m, %decay)
+        %3: f32[3,4] = tanh(%2) %4: f32[3,4] = mul(%1, %3) %5: f32[3,4] = mul(%4, %2) return %5 }}""",
+    "a result that is an update, too": """graph @g(%w: f32[3,4] parameter, %g: f32[3,4], %v: f32[3,4] state,
+        %lr: f32[] scalar, %m: f32[] scalar, %decay: f32[] scalar) {
+        %1: f32[3,4], %2: f32[3,4] = sgd_momentum(%w, %g, %v, %lr, %m, %decay) %3: f32[3,4] = mul(%1, %2)
+        return %3, %1 update %w = %1 update %v = %2 }""",
+    "an update whose only reader is left": """graph @g(%w: f32[3,4] parameter, %g: f32[3,4], %v: f32[3,4],
+        %lr: f32[] scalar, %m: f32[] scalar, %decay: f32[] scalar) {
+        %1: f32[3,4], %2: f32[3,4] = sgd_momentum(%w, %g, %v, %lr, %m, %decay) %3: f32[3,4] = relu(%2)
+        return %3 update %w = %1 }""",
+    "both results of a pool": """graph @g(%x: f32[n<=6,2,4,4], %dy: f32[n<=6,2,2,2]) {
+        %0: f32[n<=6,2,2,2], %at: i32[n<=6,2,2,2] = max_pool(%x) {indices=True} %1: f32[n<=6,2,2,2] = mul(%0, %dy)
+        %2: f32[n<=6,2,4,4] = max_pool_grad(%1, %at) return %2 }""",
+}
+
+
+@pytest.mark.parametrize("what", READERS)
+def test_the_same_numbers_for(what: str) -> None:
+    graph = lower(parse_graph(READERS[what]))
+    assert_same_numbers(graph, verify(fuse_loops(graph)))
+
+
+def test_results_stored_at_different_points_are_not_read_together() -> None:
+    """%b is stored in another stage than %a, and the reader needs both at once."""
+    graph = verify(
+        parse_graph("""graph @g(%x: f32[3,4]) {
+          %a: f32[3], %b: f32[3] = loops(%x) { for(n:3) reduce(c:4) s = sum($0[n, c]) map() { store 0[n] = s }
+            reduce(d:4) t = max($0[n, d]) map() { store 1[n] = t - s } }
+          %c: f32[3] = loops(%a, %b) { for(n:3) map() { store 0[n] = $0[n] * $1[n] } }
+          return %c }""")
+    )
+    check_rewrite(graph, fuse_loops)
+
+
+def test_expressions_stay_moderate() -> None:
+    """A chain of a thousand becomes kernels of a few dozen operations, and so does a value added to itself."""
+    for body in ("sigmoid(%{0})", "add(%{0}, %{0})"):
+        lines = [f"%{i + 1}: f32[4] = {body.format(i)}" for i in range(1000)]
+        graph = lower(parse_graph("\n".join(["graph @g(%0: f32[4]) {", *lines, "return %1000 }"])))
+        found = verify(fuse_loops(graph))
+        roots = [e for n in found.nodes if isinstance(n.op, Loops) for e in n.op.roots()]
+        assert max(e.depth for e in roots) <= DEEPEST
+        assert max(e.weight for e in roots) <= HEAVIEST
+        assert len(found.nodes) < 1000 / 5
+        assert_same_text(print_graph(found), print_graph(parse_graph(print_graph(found))))
 
 
 MUST_NOT_FIRE = {
