@@ -78,7 +78,7 @@ class AdaptivePool(Op):
 
     output: tuple[int, int] = (1, 1)
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         if len(self.output) != 2 or min(self.output) < 1:
             raise IRError(f"output must be two numbers of at least 1, not {list(self.output)}")
 

@@ -34,7 +34,7 @@ class Dropout(Pointwise, name="dropout"):
     p: float = 0.5
     stream: int = 0
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         if not 0 <= self.p < 1:
             raise IRError(f"p is the part that is dropped, 0 <= p < 1, not {self.p}")
         if not 0 <= self.stream < 2**32:

@@ -100,7 +100,7 @@ class Leaky(Pointwise):
 
     slope: float = 0.01
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         if not 0 < self.slope < inf:
             raise IRError(
                 f"slope must be above 0 and finite, for the gradient to tell by y's sign, not {self.slope};"

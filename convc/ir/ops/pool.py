@@ -15,7 +15,7 @@ from convc.ir.index import Axis, Bound, Index
 from convc.ir.kernels import Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce, Stage
 from convc.ir.scalar import Binary, Const, IndexValue, Local, Scalar, load, maximum, scalar, select, store
-from convc.ir.types import TensorType
+from convc.ir.types import MAX_EXTENT, TensorType
 
 
 def mean_gradient(dx: TensorType, y: TensorType, dy: TensorType) -> tuple[TensorType, ...]:
@@ -42,7 +42,7 @@ class Pool(Op):
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] = (0, 0)
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         if len(self.kernel) != 2 or min(self.kernel) < 1:
             raise IRError(f"kernel must be two numbers of at least 1, not {list(self.kernel)}")
         if len(self.stride) not in (0, 2) or (self.stride and min(self.stride) < 1):
@@ -74,6 +74,8 @@ class Pool(Op):
         for extent, before, after, window, step, side in zip(
             x.shape[2:], (top, left), (bottom, right), self.kernel, self.step, ("height", "width")
         ):
+            if extent + before + after >= MAX_EXTENT:
+                raise IRError(f"the padded input must be below 2^31 in {side}, not {extent + before + after}")
             if max(before, after) >= window:
                 raise IRError(f"padding must be smaller than the window, but {side} is padded by"
                               f" {max(before, after)} and the window's {side} is {window}")  # fmt: skip
