@@ -77,6 +77,10 @@ class Op:
         """What the interpreter calls: the reference, for operators that need not know n to make their result."""
         return self.reference(*arrays)
 
+    def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
+        """Where operand number `operand` is read as whole numbers 0 <= v < limit (labels, indices): the limit."""
+        return None
+
     def vjp(self, b: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
         """One gradient for each input (None: none flows), from the gradients of the outputs."""
         raise IRError(f"operator '{self.name}' has no gradient; run autodiff before the pass that made it")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from math import inf
+from math import inf, prod
 
 import numpy as np
 
@@ -238,6 +238,9 @@ class AdaptiveMaxPoolGrad(AdaptivePool, name="adaptive_max_pool_grad"):
 
     def infer(self, dy: TensorType, indices: TensorType) -> tuple[TensorType, ...]:
         return winner_gradient(self.result, self.forward_type(self.result.logical()), dy, indices)
+
+    def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
+        return prod(int(e) for e in self.result.shape[2:]) if operand == 1 else None
 
     def reference(self, dy: Array, indices: Array) -> tuple[Array, ...]:
         height, width = map(int, self.result.shape[2:])

@@ -50,6 +50,9 @@ class Dropout(Pointwise, name="dropout"):
             raise IRError(f"seed and step must be {WORD}, but they are {seed} and {step}")
         return super().infer(x)
 
+    def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
+        return 2**31 if operand else None
+
     def reference(self, x: Array, seed: Array, step: Array) -> tuple[Array, ...]:
         index = np.arange(x.size).reshape(x.shape)
         keep = uniform(index, seed=seed, stream=self.stream, step=step) >= self.threshold

@@ -191,6 +191,9 @@ class MaxPoolGrad(Pool, name="max_pool_grad"):
     def infer(self, dy: TensorType, indices: TensorType) -> tuple[TensorType, ...]:
         return winner_gradient(self.result, self.forward_type(self.result.logical()), dy, indices)
 
+    def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
+        return self.kernel[0] * self.kernel[1] if operand == 1 else None
+
     def reference(self, dy: Array, indices: Array) -> tuple[Array, ...]:
         taps = np.arange(self.kernel[0] * self.kernel[1])
         parts = np.where(indices[..., None] == taps, dy[..., None], 0)

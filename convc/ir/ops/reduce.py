@@ -54,6 +54,8 @@ class Sum(Op, name="sum"):
 class Broadcast(Op, name="broadcast"):
     """x[point] = y[point without `axes`]; `mean=True` divides by the number of copies. Declared type: x's."""
 
+    traits = frozenset({"moves"})
+
     axes: tuple[int, ...] = ()
     mean: bool = False
     result: TensorType = field(kw_only=True, metadata=RESULT)
