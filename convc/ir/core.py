@@ -10,7 +10,7 @@ import networkx as nx
 import numpy.typing as npt
 
 from convc.errors import IRError
-from convc.ir.fields import fit_all
+from convc.ir.fields import fit_all, same
 from convc.ir.types import TensorType
 
 Array = npt.NDArray[Any]
@@ -103,7 +103,7 @@ class Op:
         return {
             f.name: getattr(self, f.name)
             for f in fields(self)
-            if not f.metadata.get("result") and getattr(self, f.name) != f.default
+            if not f.metadata.get("result") and not same(getattr(self, f.name), f.default)
         }
 
     def __str__(self) -> str:

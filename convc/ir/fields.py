@@ -61,6 +61,13 @@ def fit_all(instance: Any) -> None:
             object.__setattr__(instance, name, fitting)
 
 
+def same(a: Any, b: Any) -> bool:
+    """Whether two attributes are the same to a program: 0.0 and -0.0 are not, and NaN is itself."""
+    if isinstance(a, float) and isinstance(b, float):
+        return repr(a) == repr(b)
+    return bool(a == b)
+
+
 def _fitter(hint: Any) -> Fitter:
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from convc.errors import IRError
+from convc.ir.fields import same
 from convc.ir.index import Axis, Bound, Index, IndexLike
 
 UNARY = ("neg", "exp", "log", "expm1", "tanh", "sqrt", "abs")
@@ -65,6 +66,10 @@ def scalar(value: ScalarLike) -> Scalar:
 @dataclass(frozen=True)
 class Const(Scalar):
     value: float
+
+    def __eq__(self, other: object) -> bool:
+        """0.0 and -0.0 are different numbers."""
+        return isinstance(other, Const) and same(self.value, other.value)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from convc.errors import IRError
 from convc.ir.core import RESULT, Array, Builder, Node, Op, Value
+from convc.ir.fields import same
 from convc.ir.index import Axis
 from convc.ir.kernels import Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce, axes_of
@@ -95,6 +96,10 @@ class Full(Op, name="full"):
 
     value: float = 0.0
     result: TensorType = field(kw_only=True, metadata=RESULT)
+
+    def __eq__(self, other: object) -> bool:
+        """0.0 and -0.0 are different constants."""
+        return isinstance(other, Full) and same(self.value, other.value) and self.result == other.result
 
     def infer(self) -> tuple[TensorType, ...]:
         return (self.result,)
