@@ -9,11 +9,13 @@ program compiled from it shares. What modules have in common is in convc.modules
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import prod, sqrt
+from numbers import Integral
 
 from convc.errors import IRError
 from convc.ir import ops
 from convc.ir.core import Value
+from convc.ir.types import f32
 from convc.modules import GraphBuilder as GraphBuilder
 from convc.modules import Module as Module
 from convc.modules import Residual as Residual
@@ -23,12 +25,19 @@ Pair = int | tuple[int, ...]
 
 
 def pair(value: Pair) -> tuple[int, int]:
-    """3 -> (3, 3); (3, 5) stays."""
-    if isinstance(value, int):
+    """3 -> (3, 3); (3, 5) stays. What the numbers may be is the operator's to say."""
+    if not isinstance(value, tuple | list):
         return (value, value)
     if len(value) != 2:
         raise IRError(f"expected one number or two, not {list(value)}")
     return (value[0], value[1])
+
+
+def whole(name: str, value: int) -> int:
+    """A count given from Python; raises IRError where it is no integer."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise IRError(f"{name} must be an integer, not {value!r}")
+    return int(value)
 
 
 HE = sqrt(6)
@@ -56,12 +65,11 @@ class Conv2d(Module):
     gain: float = 1.0
 
     def build(self, g: GraphBuilder, x: Value) -> Value:
-        r, s = pair(self.kernel_size)
-        c = self.in_channels // self.groups
-        bound = 1 / sqrt(max(c * r * s, 1))
         padding = self.padding if isinstance(self.padding, tuple) and len(self.padding) == 4 else pair(self.padding)
         op = ops.conv.Conv2d(pair(self.stride), padding, pair(self.dilation), self.groups)
-        y = g.op(op, x, g.parameter("weight", (self.out_channels, c, r, s), self.gain * bound))
+        weight = f32(self.out_channels, whole("in_channels", self.in_channels) // op.groups, *pair(self.kernel_size))
+        bound = 1 / sqrt(prod(weight.shape[1:]))
+        y = g.op(op, x, g.parameter("weight", weight.shape, self.gain * bound))
         return g.op(ops.pointwise.BiasAdd(), y, g.parameter("bias", (self.out_channels,), bound)) if self.bias else y
 
 
@@ -75,9 +83,9 @@ class Linear(Module):
     gain: float = 1.0
 
     def build(self, g: GraphBuilder, x: Value) -> Value:
-        bound = 1 / sqrt(max(self.in_features, 1))
-        weight = g.parameter("weight", (self.out_features, self.in_features), self.gain * bound)
-        y = g.op(ops.contract.Linear(), x, weight)
+        weight = f32(self.out_features, self.in_features)
+        bound = 1 / sqrt(weight.shape[1])
+        y = g.op(ops.contract.Linear(), x, g.parameter("weight", weight.shape, self.gain * bound))
         return g.op(ops.pointwise.BiasAdd(), y, g.parameter("bias", (self.out_features,), bound)) if self.bias else y
 
 

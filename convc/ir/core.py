@@ -10,6 +10,7 @@ import networkx as nx
 import numpy.typing as npt
 
 from convc.errors import IRError
+from convc.ir.fields import fit_all, same
 from convc.ir.types import TensorType
 
 Array = npt.NDArray[Any]
@@ -38,7 +39,8 @@ class Op:
     """One operator. Its dataclass fields are its attributes, in the text form too.
 
     A subclass gives, in one place: its equation (docstring), `infer` (shapes), `reference` (NumPy, any
-    float dtype: the oracle), `vjp` (gradient nodes) and `lower` (a GEMM view or a loop nest).
+    float dtype: the oracle), `vjp` (gradient nodes) and `lower` (a GEMM view or a loop nest); `validate` where
+    not all values of an attribute's type will do.
     """
 
     name: ClassVar[str] = ""
@@ -46,12 +48,22 @@ class Op:
 
     def __init_subclass__(cls, /, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "__post_init__" in cls.__dict__:
+            raise IRError(f"{cls.__name__} must check its attributes in validate(), not in __post_init__")
         if name is None:
             return
         if name in OPS:
             raise IRError(f"operator '{name}' is defined twice: in {OPS[name].__module__} and {cls.__module__}")
         cls.name = name
         OPS[name] = cls
+
+    def __post_init__(self) -> None:
+        """Whoever builds an operator, its attributes are of their declared types, and in range."""
+        fit_all(self)
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises IRError where an attribute is out of range; all of them are of their declared types here."""
 
     def infer(self, *inputs: Any, **_: Any) -> tuple[TensorType, ...]:
         """The result types; raises IRError with the rule and both numbers where the inputs break it."""
@@ -64,6 +76,10 @@ class Op:
     def execute(self, arrays: Sequence[Array], rows: int) -> tuple[Array, ...]:
         """What the interpreter calls: the reference, for operators that need not know n to make their result."""
         return self.reference(*arrays)
+
+    def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
+        """Where operand number `operand` is read as whole numbers 0 <= v < limit (labels, indices): the limit."""
+        return None
 
     def vjp(self, b: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
         """One gradient for each input (None: none flows), from the gradients of the outputs."""
@@ -87,7 +103,7 @@ class Op:
         return {
             f.name: getattr(self, f.name)
             for f in fields(self)
-            if not f.metadata.get("result") and getattr(self, f.name) != f.default
+            if not f.metadata.get("result") and not same(getattr(self, f.name), f.default)
         }
 
     def __str__(self) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from convc.ir.attributes import fit, hints
 from convc.ir.expression_parser import Scope, parse_coords, parse_scalar
+from convc.ir.fields import fit, hints
 from convc.ir.gemm_view import ACC, GemmView
 from convc.ir.index import Axis
 from convc.ir.kernels import (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from convc.ir.attributes import attribute_fields, fit, required, result_fields
+from convc.ir.attributes import attribute_fields, required, result_fields
 from convc.ir.core import OPS, Op
+from convc.ir.fields import fit
 from convc.ir.kernel_parser import parse_loops, parse_phases
 from convc.ir.kernels import Gemm, KernelOp
 from convc.ir.lexer import Cursor, did_you_mean

@@ -8,8 +8,9 @@ from dataclasses import fields
 from typing import Any
 
 from convc.errors import IRError
-from convc.ir.attributes import attribute_fields, fit, required
+from convc.ir.attributes import attribute_fields, required
 from convc.ir.core import Graph, Node, Op, Placement, Value
+from convc.ir.fields import fit
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Axis, Index
 from convc.ir.kernels import AnyGemmSchedule, AnyLoopSchedule, Gemm, Loops
@@ -126,7 +127,7 @@ def _attributes(op: Op, declared: tuple[TensorType, ...]) -> str:
 
 def _settings(op: Op, declared: tuple[TensorType, ...]) -> list[str]:
     return [
-        f"{f.name}={_value(fit(type(op), f.name, getattr(op, f.name)), declared)}"
+        f"{f.name}={_value(getattr(op, f.name), declared)}"
         for f in attribute_fields(type(op))
         if required(f) or f.name in op.attributes()
     ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from convc.errors import IRError
+from convc.ir.fields import same
 from convc.ir.index import Axis, Bound, Index, IndexLike
 
 UNARY = ("neg", "exp", "log", "expm1", "tanh", "sqrt", "abs")
@@ -104,6 +105,10 @@ def scalar(value: ScalarLike) -> Scalar:
 @dataclass(frozen=True)
 class Const(Scalar):
     value: float
+
+    def __eq__(self, other: object) -> bool:
+        """0.0 and -0.0 are different numbers."""
+        return isinstance(other, Const) and same(self.value, other.value)
 
 
 @_hashed_once

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from numbers import Integral
 
 import numpy as np
 
@@ -86,6 +87,17 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
 }
 
 
+MAX_EXTENT = 2**31
+"""Coordinates are 32-bit integers on some targets."""
+
+
+def _extent(value: object) -> int:
+    """An extent from Python: NumPy's integers become Python's."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise IRError(f"an extent must be an integer, not {value!r}")
+    return value if isinstance(value, Rows) else int(value)
+
+
 @dataclass(frozen=True)
 class TensorType:
     """`f32[n<=64,1,28,28]`: dtype, logical shape, and the layout where it is not row-major."""
@@ -97,9 +109,13 @@ class TensorType:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise IRError(f"unknown dtype '{self.dtype}'; known are {', '.join(DTYPES)}")
+        if any(type(e) is not int and type(e) is not Rows for e in self.shape):
+            object.__setattr__(self, "shape", tuple(map(_extent, self.shape)))
         for i, extent in enumerate(self.shape):
             if extent < 1:
                 raise IRError(f"an extent must be at least 1, but axis {i} of {self} is {int(extent)}")
+            if extent >= MAX_EXTENT:
+                raise IRError(f"an extent must be below 2^31, but axis {i} of {self} is {int(extent)}")
             if isinstance(extent, Rows) and i != 0:
                 raise IRError(f"only axis 0 can be batch rows, but axis {i} of {self} is {extent}")
         if self.layout is not None and len(self.layout.order) != len(self.shape):

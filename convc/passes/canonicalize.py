@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from convc.ir.core import Graph, Node, Op, Value, fresh_builder
+from convc.ir.fields import same
 from convc.ir.ops.adaptive_pool import AdaptiveAvgPool, AdaptiveMaxPool
 from convc.ir.ops.pointwise import Add, Mul, Relu
 from convc.ir.ops.pool import AvgPool, MaxPool
@@ -42,18 +43,19 @@ def _relu_of_relu(node: Node, made: Producers) -> Outcome:
 
 
 def _neutral_operand(node: Node, made: Producers) -> Outcome:
-    """add(x, full 0) -> x, mul(x, full 1) -> x"""
+    """add(x, full -0) -> x, mul(x, full 1) -> x; not add(x, full 0), which is 0 for x = -0"""
     if not isinstance(node.op, Add | Mul):
         return None
     constant = made.get(node.inputs[1])
-    neutral = 0.0 if isinstance(node.op, Add) else 1.0
-    hit = constant and isinstance(constant.op, Full) and constant.op.value == neutral
+    neutral = -0.0 if isinstance(node.op, Add) else 1.0
+    hit = constant and isinstance(constant.op, Full) and same(constant.op.value, neutral)
     return node.inputs[0] if hit else None
 
 
 def _broadcast_nothing(node: Node, made: Producers) -> Outcome:
     """broadcast(x) {axes=[]} -> x"""
-    return node.inputs[0] if isinstance(node.op, Broadcast) and not node.op.axes else None
+    nothing = isinstance(node.op, Broadcast) and not node.op.axes and node.out.type == node.inputs[0].type
+    return node.inputs[0] if nothing else None
 
 
 def _even_windows(node: Node, made: Producers) -> Outcome:
@@ -67,8 +69,8 @@ def _even_windows(node: Node, made: Producers) -> Outcome:
 
 
 def _window_of_one(node: Node, made: Producers) -> Outcome:
-    """max_pool(x) {kernel=[1, 1]} -> x, and so for avg"""
-    if not isinstance(node.op, AvgPool | MaxPool) or len(node.outputs) != 1:
+    """max_pool(x) {kernel=[1, 1]} -> x; not avg_pool, whose sum of one number is 0 + x: 0 for x = -0"""
+    if not isinstance(node.op, MaxPool) or len(node.outputs) != 1:
         return None
     alone = node.op.kernel == (1, 1) and node.out.type == node.inputs[0].type
     return node.inputs[0] if alone else None
@@ -82,9 +84,9 @@ RULES: tuple[Callable[[Node, Producers], Outcome], ...] = (
 
 @register_pass
 def canonicalize(graph: Graph) -> Graph:
-    """flatten -> reshape; reshape(reshape(x)) -> reshape(x); relu(relu(x)) -> relu(x); x + 0, x * 1 -> x
+    """flatten -> reshape; reshape(reshape(x)) -> reshape(x); relu(relu(x)) -> relu(x); x + -0, x * 1 -> x
 
-    Adaptive pooling whose windows are all alike becomes ordinary pooling, and pooling over single pixels goes.
+    Adaptive pooling whose windows are all alike becomes ordinary pooling, and the greatest of single pixels goes.
     """
     b = fresh_builder(graph, "canonicalize")
     renamed: dict[Value, Value] = {}

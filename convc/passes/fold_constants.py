@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from convc.ir.core import Graph, Node, Value
+from convc.ir.interp import run_shape
 from convc.ir.ops.reduce import Full
 from convc.passes.registry import register_pass
 
@@ -28,15 +29,17 @@ def fold_constants(graph: Graph) -> Graph:
 
 
 def _folded(node: Node, constants: dict[Value, float]) -> float | None:
-    """The one number of the node's result; evaluated with one row and with two, to see that n does not matter."""
+    """The one number of the node's result, in f32, which the program computes in: what overflows there does here.
+
+    Evaluated with one row and with two, to see that n does not matter.
+    """
     if not node.inputs or len(node.outputs) != 1 or any(v not in constants for v in node.inputs):
         return None
-    found: set[float] = set()
+    found: list[np.uint32] = []
     for rows in (1, 2):
-        arrays = [
-            np.full([rows if i == 0 and v.type.rows else int(e) for i, e in enumerate(v.type.shape)], constants[v])
-            for v in node.inputs
-        ]
-        (result,) = node.op.execute(arrays, rows)
-        found.update(np.unique(result).tolist())
-    return found.pop() if len(found) == 1 else None
+        arrays = [np.full(run_shape(v.type, rows if v.type.rows else 1), constants[v], np.float32) for v in node.inputs]
+        with np.errstate(all="ignore"):
+            (result,) = node.op.execute(arrays, rows)
+            bits = np.atleast_1d(np.asarray(result, np.float32)).view(np.uint32)  # 0.0 is not -0.0
+        found += list(np.unique(bits))
+    return float(found[0].view(np.float32)) if len(set(found)) == 1 else None

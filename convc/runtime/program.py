@@ -13,9 +13,9 @@ from convc.codegen.source import Kernel
 from convc.errors import RunError
 from convc.ir.core import Graph, Value
 from convc.ir.interp import batch_rows, run_shape
-from convc.ir.ops.loss import Labelled
 from convc.ir.philox import fold_seed
 from convc.ir.types import DTYPES
+from convc.ir.whole import whole_limits
 from convc.passes.pipeline import Trace
 from convc.runtime.executable import Counting, Executable, Sweeper
 from convc.runtime.store import ParameterStore
@@ -225,10 +225,5 @@ def batch_rows_of(graph: Graph, data: Sequence[Value], arrays: Sequence[Array]) 
 
 def label_limits(graph: Graph) -> dict[str, int]:
     """For each input that holds labels, the number of classes."""
-    limits: dict[str, int] = {}
-    inputs = set(graph.inputs)
-    for node in graph.nodes:
-        if isinstance(node.op, Labelled) and node.inputs[node.op.label_operand] in inputs:
-            logits = node.inputs[node.op.label_operand - 1]
-            limits[node.inputs[node.op.label_operand].name] = int(logits.type.shape[1])
-    return limits
+    limits = whole_limits(graph, "labelled")
+    return {v.name: limits[v] for v in graph.inputs if v in limits}

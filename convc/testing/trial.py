@@ -60,7 +60,8 @@ def random_run(
     first = trace.stages[0][1]
     program = Program(trace, executable, ParameterStore())
     graph = program.graph
-    inputs = random_inputs(first, rows, seed) | random_inputs(graph, rows, seed)
+    # what an input means, the first graph says: to a kernel, labels are numbers like any
+    inputs = random_inputs(graph, rows, seed) | random_inputs(first, rows, seed)
     for v in graph.inputs_of("parameter", "state", "constant"):
         program.parameters[v.name][...] = inputs[v.name]
     data = [np.asarray(inputs[v.name], DTYPES[v.type.dtype]) for v in graph.inputs_of("data")]

@@ -78,7 +78,7 @@ def test_a_constant_and_n_are_computed_where_they_are_read() -> None:
           %2: f32[n<=6,8] = loops(%y) {{
             title="broadcast_relu_grad"
             for(n:n<=6, c:8)
-            map() {{ store 0[n, c] = select($0[n, c] > 0.0, 2.0 / (rows * 8.0), 0.0) }}
+            map() {{ store 0[n, c] = select($0[n, c] <= 0.0, 0.0, 2.0 / (rows * 8.0)) }}
           }} loc(: lower, fuse_loops)
           return %1, %2 }}""",
     )

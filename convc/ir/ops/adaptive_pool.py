@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from math import inf
+from math import inf, prod
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class AdaptivePool(Op):
 
     output: tuple[int, int] = (1, 1)
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         if len(self.output) != 2 or min(self.output) < 1:
             raise IRError(f"output must be two numbers of at least 1, not {list(self.output)}")
 
@@ -238,6 +238,9 @@ class AdaptiveMaxPoolGrad(AdaptivePool, name="adaptive_max_pool_grad"):
 
     def infer(self, dy: TensorType, indices: TensorType) -> tuple[TensorType, ...]:
         return winner_gradient(self.result, self.forward_type(self.result.logical()), dy, indices)
+
+    def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
+        return prod(int(e) for e in self.result.shape[2:]) if operand == 1 else None
 
     def reference(self, dy: Array, indices: Array) -> tuple[Array, ...]:
         height, width = map(int, self.result.shape[2:])

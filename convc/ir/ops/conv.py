@@ -21,7 +21,7 @@ from convc.ir.gemm_view import ACC, GemmView
 from convc.ir.index import Axis, Index
 from convc.ir.kernels import Gemm
 from convc.ir.scalar import load, store
-from convc.ir.types import TensorType
+from convc.ir.types import MAX_EXTENT, TensorType
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Conv(Op):
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         if len(self.stride) != 2 or min(self.stride) < 1:
             raise IRError(f"stride must be two numbers of at least 1, not {list(self.stride)}")
         if len(self.dilation) != 2 or min(self.dilation) < 1:
@@ -85,6 +85,10 @@ class Conv(Op):
             hw, (top, left), (bottom, right), rs, self.stride, self.dilation, ("height", "width")
         ):
             span, padded = (taps - 1) * dilation + 1, extent + before + after
+            if padded >= MAX_EXTENT:
+                raise IRError(
+                    f"the padded input must be below 2^31 in {axis}, not {padded} ({before}+{extent}+{after})"
+                )
             if span > padded:
                 raise IRError(
                     f"the kernel must fit in the padded input, but its {axis} spans {span}"

@@ -34,7 +34,7 @@ class Dropout(Pointwise, name="dropout"):
     p: float = 0.5
     stream: int = 0
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         if not 0 <= self.p < 1:
             raise IRError(f"p is the part that is dropped, 0 <= p < 1, not {self.p}")
         if not 0 <= self.stream < 2**32:
@@ -49,6 +49,9 @@ class Dropout(Pointwise, name="dropout"):
         if (seed, step) != (WORD, WORD):
             raise IRError(f"seed and step must be {WORD}, but they are {seed} and {step}")
         return super().infer(x)
+
+    def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
+        return 2**31 if operand else None
 
     def reference(self, x: Array, seed: Array, step: Array) -> tuple[Array, ...]:
         index = np.arange(x.size).reshape(x.shape)

@@ -41,6 +41,16 @@ class Fused(Op, name="fused"):
         return "_".join((self.anchor.label, *(s.op.label.removesuffix("_add") for s in self.steps)))
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (self._types(inputs)[-1],)
+
+    def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
+        types = self._types(inputs)
+        reads = [(s, place) for s in self.steps for place, number in enumerate(s.operands) if number == operand]
+        said = [s.op.whole_below(place, [types[i] for i in s.operands]) for s, place in reads]
+        return min((limit for limit in said if limit is not None), default=None)
+
+    def _types(self, inputs: Sequence[TensorType]) -> list[TensorType]:
+        """Of everything that `$i` numbers."""
         if "matmul" not in self.anchor.traits:
             raise IRError(f"the anchor must lower to a gemm, but {self.anchor.name or 'none'} does not")
         types = [*inputs, *checked_infer(self.anchor, inputs[:ANCHOR_OPERANDS])]
@@ -50,7 +60,7 @@ class Fused(Op, name="fused"):
             if (last := max(step.operands, default=0)) >= len(types):
                 raise IRError(f"{step.op.name} reads ${last}, but only $0 to ${len(types) - 1} are defined there")
             types += checked_infer(step.op, [types[i] for i in step.operands])
-        return (types[-1],)
+        return types
 
     def execute(self, arrays: Sequence[Array], rows: int) -> tuple[Array, ...]:
         values = [*arrays, *self.anchor.execute(arrays[:ANCHOR_OPERANDS], rows)]

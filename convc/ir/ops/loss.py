@@ -92,7 +92,11 @@ def _without(axes: Sequence[Axis], j: Axis) -> tuple[Axis, ...]:
 class Labelled(Op):
     """Base of operators on logits z [N,K] and labels i32 [N], 0 <= label < K."""
 
+    traits = frozenset({"labelled"})
     label_operand: ClassVar[int] = 1
+
+    def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
+        return int(inputs[operand - 1].shape[1]) if operand == self.label_operand else None
 
     def check(self, z: TensorType, labels: TensorType) -> None:
         if z.rank != 2:

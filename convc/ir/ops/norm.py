@@ -28,6 +28,8 @@ from convc.ir.loop_nest import LoopNest, Map, Reduce, Stage, axes_of
 from convc.ir.scalar import Local, Scalar, Unary, exp, load, store
 from convc.ir.types import TensorType
 
+LEAST_NORMAL = 2.0**-126
+
 
 @dataclass(frozen=True)
 class Normalisation(Op):
@@ -38,13 +40,13 @@ class Normalisation(Op):
     beta: float = 0.75
     k: float = 1.0
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         if self.size < 1:
             raise IRError(f"size is a number of channels of at least 1, not {self.size}")
-        if not (self.k > 0 and self.alpha >= 0) or not all(map(isfinite, (self.k, self.alpha, self.beta))):
+        if not (self.k >= LEAST_NORMAL and self.alpha >= 0) or not all(map(isfinite, (self.k, self.alpha, self.beta))):
             raise IRError(
-                "k must be above 0 and alpha 0 or more, so that a power of k + alpha/size * sum exists,"
-                f" but k is {self.k}, alpha {self.alpha}, beta {self.beta}"
+                "k must be above 0 and alpha 0 or more, so that a power of k + alpha/size * sum exists in f32"
+                f" (k of 2^-126 or more), but k is {self.k}, alpha {self.alpha}, beta {self.beta}"
             )
 
     @property

@@ -79,16 +79,16 @@ class Relu(Pointwise, name="relu"):
 
 @dataclass(frozen=True)
 class ReluGrad(Pointwise, name="relu_grad"):
-    """dx = dy where y > 0, else 0."""
+    """dx = 0 where y <= 0, else dy: what a NaN lets through is seen."""
 
     def infer(self, dy: TensorType, y: TensorType) -> tuple[TensorType, ...]:
         return super().infer(dy, y)
 
     def reference(self, dy: Array, y: Array) -> tuple[Array, ...]:
-        return (np.where(y > 0, dy, np.zeros_like(dy)),)
+        return (np.where(y <= 0, np.zeros_like(dy), dy),)
 
     def scalar(self, *args: Scalar) -> Scalar:
-        return select("gt", args[1], 0.0, args[0], 0.0)
+        return select("le", args[1], 0.0, 0.0, args[0])
 
     def vjp(self, b: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
         return b(ReluGrad(), grads[0], node.inputs[1]), None  # type: ignore[arg-type]
@@ -100,7 +100,7 @@ class Leaky(Pointwise):
 
     slope: float = 0.01
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         if not 0 < self.slope < inf:
             raise IRError(
                 f"slope must be above 0 and finite, for the gradient to tell by y's sign, not {self.slope};"

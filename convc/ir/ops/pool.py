@@ -15,7 +15,7 @@ from convc.ir.index import Axis, Bound, Index
 from convc.ir.kernels import Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce, Stage
 from convc.ir.scalar import Binary, Const, IndexValue, Local, Scalar, load, maximum, scalar, select, store
-from convc.ir.types import TensorType
+from convc.ir.types import MAX_EXTENT, TensorType
 
 
 def mean_gradient(dx: TensorType, y: TensorType, dy: TensorType) -> tuple[TensorType, ...]:
@@ -42,7 +42,7 @@ class Pool(Op):
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] = (0, 0)
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         if len(self.kernel) != 2 or min(self.kernel) < 1:
             raise IRError(f"kernel must be two numbers of at least 1, not {list(self.kernel)}")
         if len(self.stride) not in (0, 2) or (self.stride and min(self.stride) < 1):
@@ -74,6 +74,8 @@ class Pool(Op):
         for extent, before, after, window, step, side in zip(
             x.shape[2:], (top, left), (bottom, right), self.kernel, self.step, ("height", "width")
         ):
+            if extent + before + after >= MAX_EXTENT:
+                raise IRError(f"the padded input must be below 2^31 in {side}, not {extent + before + after}")
             if max(before, after) >= window:
                 raise IRError(f"padding must be smaller than the window, but {side} is padded by"
                               f" {max(before, after)} and the window's {side} is {window}")  # fmt: skip
@@ -189,6 +191,9 @@ class MaxPoolGrad(Pool, name="max_pool_grad"):
     def infer(self, dy: TensorType, indices: TensorType) -> tuple[TensorType, ...]:
         return winner_gradient(self.result, self.forward_type(self.result.logical()), dy, indices)
 
+    def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
+        return self.kernel[0] * self.kernel[1] if operand == 1 else None
+
     def reference(self, dy: Array, indices: Array) -> tuple[Array, ...]:
         taps = np.arange(self.kernel[0] * self.kernel[1])
         parts = np.where(indices[..., None] == taps, dy[..., None], 0)
@@ -249,6 +254,10 @@ class AvgPool(Pool, name="avg_pool"):
         ax = self.axes(inputs[0], outputs[0])
         n, c, p, q, r, s = (ax[a] for a in "ncpqrs")
         value = load(0, n, c, self.tap(p, r, 0), self.tap(q, s, 1))
+        if self.kernel == (1, 1):  # 0 + x, over 1: a point of its own, which fuses with its neighbours
+            return Loops(
+                LoopNest((n, c, p, q), (Map((), (store(0, (n, c, p, q), value + 0.0),)),)), results=tuple(outputs)
+            )
         mean = Local("total") / self.divisor(Index.of(p), Index.of(q), inputs[0])
         stages = (Reduce((r, s), "sum", ("total",), (value,)), Map((), (store(0, (n, c, p, q), mean),)))
         return Loops(LoopNest((n, c, p, q), stages), results=tuple(outputs))

@@ -10,6 +10,7 @@ import numpy as np
 
 from convc.errors import IRError
 from convc.ir.core import RESULT, Array, Builder, Node, Op, Value
+from convc.ir.fields import same
 from convc.ir.index import Axis
 from convc.ir.kernels import Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce, axes_of
@@ -54,6 +55,8 @@ class Sum(Op, name="sum"):
 class Broadcast(Op, name="broadcast"):
     """x[point] = y[point without `axes`]; `mean=True` divides by the number of copies. Declared type: x's."""
 
+    traits = frozenset({"moves"})
+
     axes: tuple[int, ...] = ()
     mean: bool = False
     result: TensorType = field(kw_only=True, metadata=RESULT)
@@ -93,6 +96,10 @@ class Full(Op, name="full"):
 
     value: float = 0.0
     result: TensorType = field(kw_only=True, metadata=RESULT)
+
+    def __eq__(self, other: object) -> bool:
+        """0.0 and -0.0 are different constants."""
+        return isinstance(other, Full) and same(self.value, other.value) and self.result == other.result
 
     def infer(self) -> tuple[TensorType, ...]:
         return (self.result,)

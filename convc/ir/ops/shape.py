@@ -29,6 +29,8 @@ def _check_rows(x: TensorType, result: TensorType) -> None:
 class Reshape(Op, name="reshape"):
     """y has x's elements in row-major order and the declared shape; batch rows stay axis 0."""
 
+    traits = frozenset({"moves"})
+
     result: TensorType = field(kw_only=True, metadata=RESULT)
 
     def infer(self, x: TensorType) -> tuple[TensorType, ...]:
@@ -61,6 +63,8 @@ class Reshape(Op, name="reshape"):
 class Flatten(Op, name="flatten"):
     """y[n, c*h*w] = x[n, c, h, w]: all axes but the first become one."""
 
+    traits = frozenset({"moves"})
+
     def infer(self, x: TensorType) -> tuple[TensorType, ...]:
         if x.rank < 2:
             raise IRError(f"x must have at least two axes, but {x} has {x.rank}")
@@ -82,7 +86,7 @@ class Flatten(Op, name="flatten"):
 class Relayout(Op, name="relayout"):
     """The same tensor in the declared layout; padding lanes become 0."""
 
-    traits = frozenset({"relayout"})
+    traits = frozenset({"relayout", "moves"})
 
     result: TensorType = field(kw_only=True, metadata=RESULT)
 

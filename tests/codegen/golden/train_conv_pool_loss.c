@@ -352,7 +352,7 @@ void loss_cross_entropy_grad_f32(const int32_t *restrict labels_blocked_ptr, con
  *         %9: f32[n<=20,3,4,4|0123.0x16] = loops(%2_saved, %1, %6) {
  *           title="max_pool_grad_relu_grad"
  *           for(n:n<=20, cp:6, q:2)
- *           map(r:2, s:2) { store 0[n, cp / 2, (cp % 2)*2 + r, q*2 + s] = select($1[n, cp / 2, (cp % 2)*2 + r, q*2 + s] > 0.0, select($0[n, cp / 2, cp % 2, q ; -1.0] == #(r*2 + s), $2[n, (cp / 2)*4 + (cp % 2)*2 + q], 0.0), 0.0) }
+ *           map(r:2, s:2) { store 0[n, cp / 2, (cp % 2)*2 + r, q*2 + s] = select($1[n, cp / 2, (cp % 2)*2 + r, q*2 + s] <= 0.0, 0.0, select($0[n, cp / 2, cp % 2, q ; -1.0] == #(r*2 + s), $2[n, (cp / 2)*4 + (cp % 2)*2 + q], 0.0)) }
  *           schedule {lanes=n, width=16}
  *         } loc(pool1: autodiff, assign_layout, lower, fuse_loops, merge_axes, schedule)
  * loops   16 lanes along n
@@ -370,10 +370,10 @@ INLINE void pool1_max_pool_grad_relu_grad_f32_point(const int32_t *restrict t2_s
         for (long s = 0; s < 2; ++s) {
             f32x16_store(t9_ptr + n_block * 768 + cp * 128 + r * 64 + q * 32 + s * 16,
                     f32x16_select(f32x16_load(t1_ptr + n_block * 768 + cp * 128 + r * 64 + q * 32 +
-                    s * 16) > f32x16_splat(0.0f), f32x16_select(f32x16_load_i32(t2_saved_ptr +
-                    n_block * 192 + cp * 32 + q * 16) == f32x16_splat((float)(r * 2 + s)),
-                    f32x16_load(t6_ptr + n_block * 192 + cp * 32 + q * 16), f32x16_splat(0.0f)),
-                    f32x16_splat(0.0f)));
+                    s * 16) <= f32x16_splat(0.0f), f32x16_splat(0.0f),
+                    f32x16_select(f32x16_load_i32(t2_saved_ptr + n_block * 192 + cp * 32 +
+                    q * 16) == f32x16_splat((float)(r * 2 + s)), f32x16_load(t6_ptr + n_block * 192 +
+                    cp * 32 + q * 16), f32x16_splat(0.0f))));
         }
     }
 

@@ -355,7 +355,7 @@ extern "C" __global__ void __launch_bounds__(128)
  *         %9: f32[n<=20,3,4,4] = loops(%2_saved, %1, %6) {
  *           title="max_pool_grad_relu_grad"
  *           for(n:n<=20, cp:6, r:2, q:2, s:2)
- *           map() { store 0[n, cp / 2, (cp % 2)*2 + r, q*2 + s] = select($1[n, cp / 2, (cp % 2)*2 + r, q*2 + s] > 0.0, select($0[n, cp / 2, cp % 2, q ; -1.0] == #(r*2 + s), $2[n, (cp / 2)*4 + (cp % 2)*2 + q], 0.0), 0.0) }
+ *           map() { store 0[n, cp / 2, (cp % 2)*2 + r, q*2 + s] = select($1[n, cp / 2, (cp % 2)*2 + r, q*2 + s] <= 0.0, 0.0, select($0[n, cp / 2, cp % 2, q ; -1.0] == #(r*2 + s), $2[n, (cp / 2)*4 + (cp % 2)*2 + q], 0.0)) }
  *           schedule {threads=128, team=1, vector=2}
  *         } loc(pool1: autodiff, lower, fuse_loops, merge_axes, schedule)
  * loops   2 points a thread, 128 threads a block
@@ -378,8 +378,8 @@ extern "C" __global__ void __launch_bounds__(128)
         load2(t1_lanes, t1_ptr + n * 48 + cp * 8 + r * 4 + q * 2);
         float stored0[2];
         UNROLL for (int lane = 0; lane < 2; ++lane) {
-            stored0[lane] = (t1_lanes[lane] > 0.0f ? ((float)t2_saved_ptr[n * 12 + cp * 2 +
-                    q] == (float)(r * 2 + lane) ? t6_ptr[n * 12 + cp * 2 + q] : 0.0f) : 0.0f);
+            stored0[lane] = (t1_lanes[lane] <= 0.0f ? 0.0f : ((float)t2_saved_ptr[n * 12 + cp * 2 +
+                    q] == (float)(r * 2 + lane) ? t6_ptr[n * 12 + cp * 2 + q] : 0.0f));
         }
         store2(t9_ptr + n * 48 + cp * 8 + r * 4 + q * 2, stored0);
     }
