@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 from importlib import resources
 
 from convc.build.toolchain import Unit, build_shared
 from convc.errors import RunError
+from convc.locks import Once
 
 MAX_THREADS = 1024  # as in pool.c
 
@@ -50,7 +50,7 @@ def _checked(n: object, place: str) -> int:
     return n
 
 
-@functools.cache
+@Once
 def _library() -> ctypes.CDLL:
     source = resources.files("convc").joinpath("templates/c/pool.c").read_text(encoding="utf-8")
     library = ctypes.CDLL(str(build_shared([Unit("pool", source)])))

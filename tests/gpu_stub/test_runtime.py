@@ -87,6 +87,7 @@ def test_train_and_eval_share_one_copy_on_the_device(stub: Stub) -> None:
     evaluation = convc.compile(net, (4, 1, 4, 4), mode="eval", target="cuda")
     x, labels = np.ones((4, 1, 4, 4), np.float32), np.array([0, 1, 2, 0], np.int32)
     first, _ = evaluation(x, labels)
+    step(x, labels, lr=0.1)  # its first run brings the optimizer's state there too
     copied = stub.calls("cuMemcpyHtoD_v2")
     for _ in range(3):
         step(x, labels, lr=0.1)
