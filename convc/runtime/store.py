@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from convc.build.files import write_atomically
@@ -59,7 +60,7 @@ class ParameterStore:
         return tuple(dict.fromkeys(s.buffer for s in self._slots.values()))
 
     def add(self, entries: Mapping[str, tuple[Role, TensorType]]) -> tuple[str, ...]:
-        """Make room for tensors not there yet, zero-filled, and return their names; those there must be of that type."""
+        """Make room for tensors not there yet, zero-filled, and return their names; others must be of their type."""
         with self.locked():
             fresh: dict[Role, dict[str, TensorType]] = {}
             for name, (kind, t) in entries.items():
@@ -124,6 +125,15 @@ class ParameterStore:
                     raise RunError(f"{name} must have shape {list(self.slot(name).shape)}, not {list(array.shape)}")
             for name, array in arrays.items():
                 self[name][...] = array
+
+    def write(self, view: Array, numbers: Array) -> None:
+        """Assign to an array that lies in the store, wherever its numbers are now."""
+        with self.locked():
+            for buffer in self.buffers:
+                if np.may_share_memory(view, buffer.host):
+                    buffer.move_to(None)
+                    buffer.version += 1
+            view[...] = numbers
 
     def zero_state(self) -> None:
         """Forget what the optimizers keep: momenta, and how many steps there have been."""
