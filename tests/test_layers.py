@@ -14,7 +14,7 @@ import convc
 
 ROOT = Path(convc.__file__).parent
 LEVELS = (
-    ("errors", "debug"),
+    ("errors", "debug", "locks"),
     ("ir",),
     ("passes",),
     ("codegen",),

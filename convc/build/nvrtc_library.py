@@ -6,7 +6,6 @@ It needs no GPU, driver or toolkit, and is loaded by the first compilation, neve
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Iterable, Mapping
 from ctypes.util import find_library
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from convc.build.archs import ARCHS
 from convc.build.nvidia import INSTALL, find_files
 from convc.errors import ToolchainError
+from convc.locks import Once
 
 LIBRARY_FOLDERS = ("lib", "lib64", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib")
 
@@ -100,7 +100,7 @@ def find_library_file() -> Path | None:
     return Path(name) if name else None
 
 
-@functools.cache
+@Once
 def _load(path: Path) -> Nvrtc:
     try:
         # NVRTC opens its second library by name alone: it has to be there already, and for all to see.

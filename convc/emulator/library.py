@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 from importlib import resources
 
 from convc.build.shared_library import load_library
 from convc.build.toolchain import Unit, build_shared
+from convc.locks import Once
 
 CAPACITY = 512
 """How many different reports a launch keeps; as in engine/state.h."""
@@ -64,7 +64,7 @@ class LaunchRow(ctypes.Structure):
     ]
 
 
-@functools.cache
+@Once
 def library() -> ctypes.CDLL:
     """The engine, compiled at its first use. Raises ToolchainError where it cannot be."""
     folder = resources.files("convc").joinpath("emulator/engine")

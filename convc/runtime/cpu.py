@@ -18,7 +18,8 @@ from convc.ir.core import Graph
 from convc.ir.types import DTYPES
 from convc.passes.target import CPU, Target
 from convc.runtime import pool
-from convc.runtime.store import KINDS, ParameterStore, aligned_zeros
+from convc.runtime.memory import aligned_zeros
+from convc.runtime.store import KINDS, ParameterStore, Use
 
 Array = npt.NDArray[Any]
 
@@ -48,7 +49,6 @@ class CpuExecutable:
 
     def __init__(self, graph: Graph, cache: Cache | None = None) -> None:
         self.graph = graph
-        self._store = ParameterStore()
         self.source: CSource = emit_c(graph)
         self.library = build_logged(graph.name, self.source, cache)
         self._module = load_library(self.library)
@@ -66,15 +66,14 @@ class CpuExecutable:
 
     def bind(self, store: ParameterStore) -> None:
         """The store of parameters, state and constants."""
-        self._store = store
-        stored = self.graph.inputs_of(*KINDS)
-        self._stores[: len(stored)] = [store[v.name].ctypes.data for v in stored]
+        self._use = Use(store, self.graph)
+        self._stores[: len(self._use.slots)] = [s.array.ctypes.data for s in self._use.slots]
 
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int) -> None:
-        self._store.move_to(None)
-        self._inputs[: len(inputs)] = [a.ctypes.data for a in inputs]
-        self._outputs[: len(outputs)] = [a.ctypes.data for a in outputs]
-        for cell, value in zip(self._cells, scalars, strict=True):
-            cell[0] = value
-        self._call.rows = rows
-        pool.run(self._entry, ctypes.addressof(self._call), pool.get_num_threads())
+        with self._use.run():
+            self._inputs[: len(inputs)] = [a.ctypes.data for a in inputs]
+            self._outputs[: len(outputs)] = [a.ctypes.data for a in outputs]
+            for cell, value in zip(self._cells, scalars, strict=True):
+                cell[0] = value
+            self._call.rows = rows
+            pool.run(self._entry, ctypes.addressof(self._call), pool.get_num_threads())

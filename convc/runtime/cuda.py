@@ -20,8 +20,8 @@ from convc.runtime.cuda_feed import Feeds
 from convc.runtime.cuda_graph import StepGraph, bindings
 from convc.runtime.cuda_image import Build, choose_compiler
 from convc.runtime.cuda_memory import Workspace
-from convc.runtime.cuda_store import DeviceStore
-from convc.runtime.store import KINDS, ParameterStore
+from convc.runtime.cuda_store import device_copy
+from convc.runtime.store import ParameterStore, Use
 
 Array = npt.NDArray[Any]
 STRETCH = 1024
@@ -78,8 +78,6 @@ class CudaExecutable:
         self.device = open_device(device)
         self.build = Build(self.device.arch, choose_compiler(compiler), cache or Cache())
         self.images = self.build.images(units_of(self.source, text), self.source.entry)
-        self._store = ParameterStore()
-        self._home: DeviceStore | None = None
         what = f"the program {self.source.entry}"
         loaded = [(image, self.device.load(image.data, what)) for image in self.images]
         self._modules = {name: module for image, module in loaded for name in image.kernels}
@@ -99,11 +97,10 @@ class CudaExecutable:
 
     def bind(self, store: ParameterStore) -> None:
         """The store of parameters, state and constants: they get a place on the device, shared by its programs."""
-        home = store.homes.setdefault(self.device.number, DeviceStore(self.device))
-        assert isinstance(home, DeviceStore)
-        self._store, self._home = store, home
-        names = [v.name for v in self.graph.inputs_of(*KINDS)]
-        places = [home.address(store, name) for name in names]
+        use = Use(store, self.graph, self.device.number)
+        with store.locked():
+            places = [device_copy(self.device, s.buffer).address + s.offset for s in use.slots]
+        self._use = use
         with self.device.active():
             self._launches = [self._prepare(launch, places) for launch in self.source.launches]
         self._texts = {p.launch.name: p.text for p in self._launches}
@@ -124,8 +121,7 @@ class CudaExecutable:
 
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int) -> None:
         """One run, waited for. Raises RunError, naming the launch or the program, where CUDA fails."""
-        self._store.move_to(self._home)
-        with self.device.active():
+        with self._use.run(), self.device.active():
             self._workspace.send(inputs, scalars, rows)
             self.enqueue(rows)
             self._workspace.fetch(outputs)
@@ -165,13 +161,19 @@ class CudaExecutable:
         number: int,
     ) -> list[list[Array]]:
         """Run over the rows `indices`, batch after batch; all results are fetched at the end."""
+        given = [scalars(number + k) for k in range(len(counts))]  # the caller's code, so without the lock
+        with self._use.run():
+            return self._fetched(arrays, indices, counts, given)
+
+    def _fetched(
+        self, arrays: Sequence[Array], indices: Array, counts: Sequence[int], scalars: Sequence[Sequence[float]]
+    ) -> list[list[Array]]:
         log, fetched = self._log
         feed = self._feeds.of(arrays)
         address, size = self._workspace.results
         numbers = feed.numbers[: len(counts)]
         for k, rows in enumerate(counts):
-            self._workspace.numbers(scalars(number + k), rows, numbers[k])
-        self._store.move_to(self._home)
+            self._workspace.numbers(scalars[k], rows, numbers[k])
         copying = f"copying the results of {self.graph.name} from {self.device.name}"
         with self.device.active():
             feed.begin(arrays, indices, len(counts))

@@ -6,7 +6,6 @@ Nothing else in convc opens a device; PyCUDA is imported by the first call, neve
 from __future__ import annotations
 
 import atexit
-import functools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from convc.errors import RunError, ToolchainError
+from convc.locks import Lock, Once
 from convc.runtime.cuda_probe import INSTALL_PYCUDA
 
 MIB = 2**20
 
 
-@functools.cache
+@Once
 def driver() -> Any:
     """PyCUDA's driver module, initialised. Raises RunError, of one line, where it or the driver is missing."""
     try:
@@ -51,6 +51,8 @@ def each_waits() -> bool:
 class Device:
     """A GPU by number. Its primary context is on the stack only within `active()`, also after an exception.
 
+    Whoever is within it has the device to himself: programs of several threads take turns on its one stream.
+
     A kernel's error shows at a later call, and at all calls after that, so the device keeps in mind which launches
     no wait has come back from: `doing` then names these. Raises RunError, with the devices there are, for a number
     that is none of them.
@@ -64,6 +66,7 @@ class Device:
             there = ", ".join(f"{i} ({name})" for i, name in enumerate(names)) or "none"
             raise RunError(f"a device is one of those there are: {there}; not {number}; give another --device")
         self.number, self.name = number, names[number]
+        self._turn = Lock()
         with placed(f"opening device {number} ({self.name})"):
             device = drv.Device(number)
             self.capability: tuple[int, int] = device.compute_capability()
@@ -83,13 +86,14 @@ class Device:
     @contextmanager
     def active(self) -> Iterator[None]:
         """The device's context on top of the stack."""
-        with placed(f"entering the context of {self.name}"):
-            self.context.push()
-        try:
-            yield
-        finally:
-            with placed(f"leaving the context of {self.name}"):
-                driver().Context.pop()
+        with self._turn:
+            with placed(f"entering the context of {self.name}"):
+                self.context.push()
+            try:
+                yield
+            finally:
+                with placed(f"leaving the context of {self.name}"):
+                    driver().Context.pop()
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
@@ -174,7 +178,7 @@ class Device:
                 raise ToolchainError(f"{self.name} does not load {what} for {self.arch}: {error}") from error
 
 
-@functools.cache
+@Once
 def open_device(number: int) -> Device:
     """The device of that number, opened once for all programs."""
     return Device(number)

@@ -21,6 +21,7 @@ from convc.build.nvrtc_library import find_library_file
 from convc.build.threads import side_by_side
 from convc.debug import LINES, SOURCE, say
 from convc.errors import ToolchainError
+from convc.locks import Lock
 from convc.runtime.targets import COMPILERS
 
 OPTIONS = [*nvcc.FLAGS, "--ptxas-options=-v"]
@@ -99,10 +100,13 @@ _HEARD = threading.local()
 """`lines`: what PyCUDA warned of in this thread."""
 
 
+_LISTENER = Lock()
+
+
 @contextmanager
 def _listening() -> Iterator[None]:
     """Keeps warnings for the thread that they came up in: how they are shown is one setting for all threads."""
-    with warnings.catch_warnings():
+    with _LISTENER, warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = _hear
         yield

@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from convc.runtime.cuda_device import Device, driver
-from convc.runtime.store import ParameterStore
+from convc.runtime.memory import Array, Buffer
 
 
-class DeviceStore:
-    """The buffers of a store in the memory of one device; see ParameterStore.move_to for when they are copied.
+class DeviceCopy:
+    """Room for a buffer of `size` bytes in the memory of one device; see Buffer for when it is copied to and fro."""
 
-    It holds no reference to its store, so that both go when the last program does.
-    """
-
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, size: int) -> None:
         self._device = device
-        self._memory: list[Any] = []
+        what = "parameters and the optimizer's state"
+        self._memory = device.allocate(size, what, remedy="take a smaller model or device")
 
-    def address(self, store: ParameterStore, name: str) -> int:
-        """Where the array lies; it stays there."""
-        self._grow(store)
-        number, offset = store.place(name)
-        return int(self._memory[number]) + offset
+    @property
+    def address(self) -> int:
+        """It stays there."""
+        return int(self._memory)
 
-    def upload(self, store: ParameterStore) -> None:
-        """The host's arrays are the newest: copy them here."""
-        self._grow(store)
+    def upload(self, host: Array) -> None:
         with self._device.active(), self._device.doing(f"copying parameters to {self._device.name}"):
-            for memory, buffer in zip(self._memory, store.buffers, strict=True):
-                driver().memcpy_htod(memory, buffer)
+            driver().memcpy_htod(self._memory, host)
 
-    def download(self, store: ParameterStore) -> None:
-        """Wait for the device, and copy what programs wrote to the host's arrays."""
+    def download(self, host: Array) -> None:
         what = f"copying parameters from {self._device.name}"
         with self._device.active(), self._device.doing(what):
             self._device.wait(what)
-            for memory, buffer in zip(self._memory, store.buffers):
-                driver().memcpy_dtoh(buffer, memory)
+            driver().memcpy_dtoh(host, self._memory)
 
-    def _grow(self, store: ParameterStore) -> None:
-        for buffer in store.buffers[len(self._memory) :]:
-            what = "parameters and the optimizer's state"
-            self._memory.append(self._device.allocate(buffer.nbytes, what, remedy="take a smaller model or device"))
+
+def device_copy(device: Device, buffer: Buffer) -> DeviceCopy:
+    """The buffer's copy on the device, made when the first program there needs it."""
+    if device.number not in buffer.copies:
+        buffer.copies[device.number] = DeviceCopy(device, buffer.host.nbytes)
+    copy = buffer.copies[device.number]
+    assert isinstance(copy, DeviceCopy)
+    return copy

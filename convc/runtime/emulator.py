@@ -19,7 +19,8 @@ from convc.emulator import Buffer, Module, Report, Result
 from convc.errors import RunError
 from convc.ir.core import Graph
 from convc.ir.types import DTYPES
-from convc.runtime.store import KINDS, ParameterStore, aligned_zeros
+from convc.runtime.memory import aligned_zeros
+from convc.runtime.store import ParameterStore, Use
 from convc.runtime.traffic import traffic_of
 
 Array = npt.NDArray[Any]
@@ -62,27 +63,29 @@ class EmulatorExecutable:
         check_kernels(self.source, self._modules)
         self._arena = aligned_zeros(max(graph.arena_bytes, 64))
         self._written = np.zeros(self._arena.size, np.uint8)
-        self._store = ParameterStore()
-        self._stores: list[Array] = []
 
     def bind(self, store: ParameterStore) -> None:
         """The store of parameters, state and constants."""
-        self._store = store
-        self._stores = [_bytes(store[v.name]) for v in self.graph.inputs_of(*KINDS)]
+        self._use = Use(store, self.graph)
+        self._stores = [_bytes(s.array) for s in self._use.slots]
 
     def counted(self) -> CudaSource:
         """The source, what its kernels moved in the last run on their cards; as it is where none went to its end.
 
         What is not checked is not counted.
         """
-        if not self.check or len(self.results) < len(self.source.launches):
-            return self.source
-        rows = self._rows if any(v.type.rows is not None for v in self.graph.inputs) else None
-        return self.source.with_counts(traffic_of(self.source, self._text, self.results, rows))
+        with self._use.store.locked():
+            if not self.check or len(self.results) < len(self.source.launches):
+                return self.source
+            rows = self._rows if any(v.type.rows is not None for v in self.graph.inputs) else None
+            return self.source.with_counts(traffic_of(self.source, self._text, self.results, rows))
 
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int) -> None:
         """One run; raises RunError where the check found something."""
-        self._store.move_to(None)
+        with self._use.run():
+            self._run(inputs, outputs, scalars, rows)
+
+    def _run(self, inputs: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int) -> None:
         self.reports = []
         self.results = {}
         self.instructions = 0

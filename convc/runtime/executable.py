@@ -15,10 +15,10 @@ Array = npt.NDArray[Any]
 
 
 class Executable(Protocol):
-    """A planned graph, built. `bind` gives it the store of its parameters, state and constants.
+    """A planned graph, built. `bind`, called before all else, gives it the store of parameters, state and constants.
 
     `run` takes arrays that are already of the right dtype, shape and contiguity; `rows` is n. It has the store's
-    arrays move to where it uses them.
+    arrays move to where it uses them, and holds the store's lock: what a run needs for itself is there once.
     """
 
     target: str
@@ -49,6 +49,8 @@ class Sweeper(Executable, Protocol):
         self, arrays: Sequence[Array], order: Array | None, scalars: Callable[[int], Sequence[float]]
     ) -> Iterator[tuple[int, list[Array]]]:
         """For each batch the rows and the outputs, which must be of rank 0.
+
+        The store's lock is held while batches are under way, and free whenever it is the caller's turn.
 
         `arrays`: one [N, ...] for each data input, of its dtype or u8; they must not change while this program
         is in use. `order`: their rows, [M] (None: all as they stand), taken a batch at a time. `scalars`: of the

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 from importlib import resources
 
 from convc.build.shared_library import load_library
 from convc.build.toolchain import Unit, build_shared
 from convc.errors import RunError
+from convc.locks import Once
 
 MAX_THREADS = 1024  # as in pool.c
 
@@ -51,7 +51,7 @@ def _checked(n: object, place: str) -> int:
     return n
 
 
-@functools.cache
+@Once
 def _library() -> ctypes.CDLL:
     source = resources.files("convc").joinpath("templates/c/pool.c").read_text(encoding="utf-8")
     library = load_library(build_shared([Unit("pool", source)]))

@@ -17,6 +17,7 @@ from convc.ir.philox import fold_seed
 from convc.ir.types import DTYPES
 from convc.ir.whole import whole_limits
 from convc.passes.pipeline import Trace
+from convc.runtime.aliasing import check_outputs, in_store, unwritten
 from convc.runtime.executable import Counting, Executable, Sweeper
 from convc.runtime.store import ParameterStore
 
@@ -30,7 +31,8 @@ class Program:
     """Call it with its data inputs in order, by position or name; run-time scalars by name.
 
     `program(x)` returns one array or, for several outputs, a tuple in order; outputs of rank 0 come back as
-    floats. `out=` takes arrays to write into. f32 and i32 C-contiguous arrays are used without a copy.
+    floats. `out=` takes arrays to write into. f32 and i32 C-contiguous arrays are used without a copy, but for an
+    input that shares memory with an `out=` or with what the program updates. Outputs share none with each other.
     A program that updates parameters counts its updates and hands the count, from 1, to a run-time number
     called `step`. One called `seed` may have 64 bits; a kernel sees their two halves, exclusive-ored.
     Raises RunError on a wrong shape, a missing input, or a label out of range.
@@ -54,6 +56,7 @@ class Program:
         self._scalars = self.graph.inputs_of("scalar")
         self._defaults = dict(scalars or {})
         self._limits = label_limits(trace.stages[0][1])
+        self._updated = tuple(dict.fromkeys(store.slot(name).buffer for name in self.graph.updates))
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
@@ -87,9 +90,26 @@ class Program:
         arrays = [convert(v, a, self._limits.get(v.name)) for v, a in zip(self._data, given)]
         rows = self._rows(arrays)
         outputs = self._outputs(out, rows)
-        self.executable.run(arrays, outputs, scalars, rows)
+        given = [] if out is None else outputs
+        inside = [a for a in given if in_store(a, self.parameters)]
+        arrays = unwritten(arrays, given, self._updated)
+        if inside:
+            self._run_beside_store(arrays, outputs, scalars, rows)
+        else:
+            self.executable.run(arrays, outputs, scalars, rows)
         self.parameters.updates += bool(self.graph.updates)
         return _results(outputs, out is None)
+
+    def _run_beside_store(
+        self, arrays: Sequence[Array], outputs: Sequence[Array], scalars: Sequence[float], rows: int
+    ) -> None:
+        """A run some of whose outputs lie in the store: they are written at its end, where the store lives."""
+        with self.parameters.locked():
+            places = [np.empty_like(a) if in_store(a, self.parameters) else a for a in outputs]
+            self.executable.run(arrays, places, scalars, rows)
+            for output, place in zip(outputs, places):
+                if place is not output:
+                    self.parameters.write(output, place)
 
     @property
     def sweeps(self) -> bool:
@@ -169,10 +189,11 @@ class Program:
             raise RunError(f"out must hold {len(shapes)} array(s), one for each output, not {len(given)}")
         for v, s, a in zip(self.graph.outputs, shapes, given):
             fits = isinstance(a, np.ndarray) and a.shape == s and a.dtype == DTYPES[v.type.dtype]
-            if not fits or not a.flags.c_contiguous or not a.flags.writeable:
+            if not fits or not (a.flags.c_contiguous and a.flags.aligned and a.flags.writeable):
                 raise RunError(
                     f"out for {v.name} must be a writable C-contiguous {v.type.dtype} array of shape {list(s)}"
                 )
+        check_outputs(self.graph, given, self.parameters)
         return given
 
 
@@ -211,7 +232,7 @@ def convert(v: Value, array: Any, classes: int | None) -> Array:
             )
     if a.dtype.kind not in "fiub":
         raise RunError(f"{v.name} must hold numbers, but its dtype is {a.dtype}")
-    return np.ascontiguousarray(a, DTYPES[v.type.dtype]) if a.ndim else a.astype(DTYPES[v.type.dtype])
+    return np.require(a, DTYPES[v.type.dtype], ["C", "A"]) if a.ndim else a.astype(DTYPES[v.type.dtype])
 
 
 def batch_rows_of(graph: Graph, data: Sequence[Value], arrays: Sequence[Array]) -> int:

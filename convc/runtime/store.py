@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from math import prod
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from convc.build.files import read_whole, write_atomically
+from convc.debug import LINES, say
 from convc.errors import DataError, RunError
 from convc.ir.core import Graph, Role
-from convc.ir.types import DTYPES, TensorType
+from convc.ir.types import TensorType
+from convc.locks import SharedLock
 from convc.runtime.digest import blank_mark, check_digest, stamped
+from convc.runtime.memory import ALIGNMENT, Buffer, Slot
 
 Array = npt.NDArray[Any]
-ALIGNMENT = 64
 KINDS: tuple[Role, ...] = ("parameter", "state", "constant")
-
-
-class Home(Protocol):
-    """Another memory that a store's arrays can live in: that of a device."""
-
-    def upload(self, store: ParameterStore) -> None:
-        """Copy every buffer of the store there."""
-
-    def download(self, store: ParameterStore) -> None:
-        """Copy every buffer back into the store."""
 
 
 class ParameterStore:
@@ -36,132 +28,204 @@ class ParameterStore:
 
     `store["conv1.weight"]` is a view that programs read and write; assign through it with `[...]`. After a run
     ask for it again: programs on a device write to a copy there, and asking brings it back.
+
+    A call of a program has the store for itself, and so has each method here: any of them may come from any thread.
+    A view that was handed out is read and written without a lock: `snapshot` gives copies of one moment.
     """
 
     def __init__(self) -> None:
-        self._views: dict[str, Array] = {}
-        self._kinds: dict[str, Role] = {}
-        self._places: dict[str, tuple[int, int]] = {}
-        self._home: Home | None = None
-        self.buffers: list[Array] = []
-        """uint8, what the arrays are views of; they stay where they are, and more may come."""
-        self.homes: dict[int, Home] = {}
-        """By the number of a device: the copy there that all its programs share."""
+        self._slots: dict[str, Slot] = {}
+        self._lock = SharedLock()
         self.updates = 0
         """How many steps have updated the parameters since they got their first values."""
 
-    def add(self, entries: Mapping[str, tuple[Role, TensorType]]) -> None:
-        """Make room for tensors not there yet, zero-filled; those that are must have the same type."""
-        fresh: dict[Role, dict[str, TensorType]] = {}
-        for name, (kind, t) in entries.items():
-            shape = tuple(int(e) for e in t.shape)
-            if name not in self._views:
-                fresh.setdefault(kind, {})[name] = t
-            elif self._views[name].shape != shape:
-                raise RunError(
-                    f"the store holds {name} with shape {list(self._views[name].shape)},"
-                    f" the program needs {list(shape)}"
-                )
-        for kind, types in fresh.items():
-            self._extend(kind, types)
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else touches the arrays meanwhile: no program of this store, nor of one that shares arrays with it."""
+        with self._lock.held():
+            yield
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every train step, load, restore and reset, and whenever an array is asked for.
+
+        What is derived from the arrays stays right as long as it stays the same; a view that was asked for before
+        and is written to later goes unseen.
+        """
+        with self.locked():
+            return sum(b.version for b in self.buffers)
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """What the arrays lie in; more may come, none goes."""
+        return tuple(dict.fromkeys(s.buffer for s in self._slots.values()))
+
+    def add(self, entries: Mapping[str, tuple[Role, TensorType]]) -> tuple[str, ...]:
+        """Make room for tensors not there yet, zero-filled, and return their names; others must be of their type."""
+        with self.locked():
+            fresh: dict[Role, dict[str, TensorType]] = {}
+            for name, (kind, t) in entries.items():
+                if name not in self._slots:
+                    fresh.setdefault(kind, {})[name] = t
+                else:
+                    check_type(f"the store holds {name}", self._slots[name], t)
+            for kind, types in fresh.items():
+                self._extend(kind, types)
+            return tuple(name for types in fresh.values() for name in types)
 
     def _extend(self, kind: Role, types: Mapping[str, TensorType]) -> None:
         """One new buffer for all of these: views handed out before stay what they are."""
-        self.move_to(None)
         offsets, end = {}, 0
         for name, t in types.items():
             offsets[name] = end
             end += -(-t.nbytes // ALIGNMENT) * ALIGNMENT
-        buffer = aligned_zeros(end)
-        self.buffers.append(buffer)
-        for name, t in types.items():
-            self._places[name] = len(self.buffers) - 1, offsets[name]
-            part = buffer[offsets[name] : offsets[name] + t.nbytes]
-            self._views[name] = part.view(DTYPES[t.dtype]).reshape([int(e) for e in t.shape])
-            self._kinds[name] = kind
+        buffer = Buffer(end, self._lock)
+        self._slots |= {name: Slot(buffer, offsets[name], kind, t) for name, t in types.items()}
 
     def add_from(self, graph: Graph) -> None:
         """Room for everything of the graph that lives in a store."""
         self.add({v.name: (graph.role(v), v.type) for v in graph.inputs_of(*KINDS)})
 
+    def adopt(self, name: str, slot: Slot) -> None:
+        """Hold another store's tensor too, under this name: both read and write the same numbers from now on."""
+        self._lock.join(slot.buffer.lock)
+        with self.locked():
+            self._slots[name] = slot
+
+    def slot(self, name: str) -> Slot:
+        """Where the array lies. Raises RunError for a name that the store does not hold."""
+        if name not in self._slots:
+            raise RunError(f"the store holds no {name}; it holds {', '.join(self._slots) or 'nothing'}")
+        return self._slots[name]
+
     def __getitem__(self, name: str) -> Array:
-        if name not in self._views:
-            raise RunError(f"the store holds no {name}; it holds {', '.join(self._views) or 'nothing'}")
-        self.move_to(None)
-        return self._views[name]
-
-    def move_to(self, home: Home | None) -> None:
-        """Make `home` (None: the host's arrays) the one place where the arrays are read and written from now on.
-
-        They live in one place at a time, and are copied only when that changes: by the first run on a device, and
-        when somebody asks for an array, who may also write to it.
-        """
-        if home is self._home:
-            return
-        # Forgotten only when its values are here: a download that fails fails again for who asks next.
-        if self._home is not None:
-            self._home.download(self)
-            self._home = None
-        if home is not None:
-            home.upload(self)
-            self._home = home
-
-    def place(self, name: str) -> tuple[int, int]:
-        """(number of the buffer, byte offset in it) of an array."""
-        return self._places[name]
+        slot = self.slot(name)
+        with self.locked():
+            slot.buffer.version += 1  # who asks may write
+            return _newest(slot)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._views
+        return name in self._slots
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
+        return iter(tuple(self._slots))
 
     def names(self, *kinds: Role) -> tuple[str, ...]:
-        return tuple(n for n, k in self._kinds.items() if not kinds or k in kinds)
+        return tuple(n for n, s in tuple(self._slots.items()) if not kinds or s.kind in kinds)
 
     def snapshot(self, names: Iterable[str] | None = None) -> dict[str, Array]:
-        """Copies of the arrays."""
-        return {n: self[n].copy() for n in (self if names is None else names)}
+        """Copies of the arrays, all of one moment."""
+        with self.locked():
+            return {n: _newest(self.slot(n)).copy() for n in (self if names is None else names)}
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
-        """Write arrays back; all must be known and have their shape, or nothing is written."""
-        for name, array in arrays.items():
-            if self[name].shape != array.shape:
-                raise RunError(f"{name} must have shape {list(self[name].shape)}, not {list(array.shape)}")
-        for name, array in arrays.items():
-            self[name][...] = array
+        """Write arrays back; all must be known and have their shape, or nothing is written. The others stay."""
+        with self.locked():
+            for name, array in arrays.items():
+                if self.slot(name).shape != array.shape:
+                    raise RunError(f"{name} must have shape {list(self.slot(name).shape)}, not {list(array.shape)}")
+            for name, array in arrays.items():
+                self[name][...] = array
+
+    def write(self, view: Array, numbers: Array) -> None:
+        """Assign to an array that lies in the store, wherever its numbers are now."""
+        with self.locked():
+            for buffer in self.buffers:
+                if np.may_share_memory(view, buffer.host):
+                    buffer.move_to(None)
+                    buffer.version += 1
+            view[...] = numbers
 
     def zero_state(self) -> None:
-        self.updates = 0
-        for name in self.names("state"):
-            self[name][...] = 0
+        """Forget what the optimizers keep: momenta, and how many steps there have been."""
+        with self.locked():
+            self.updates = 0
+            for name in self.names("state"):
+                self[name][...] = 0
 
     def save(
-        self, path: str | Path, metadata: Mapping[str, str] | None = None, names: Iterable[str] | None = None
+        self,
+        path: str | Path,
+        metadata: Mapping[str, str] | None = None,
+        names: Iterable[str] | None = None,
+        *,
+        state: bool = False,
     ) -> None:
-        """Write the parameters, or the arrays named, as safetensors with a digest, at once or not at all."""
+        """Write the parameters as safetensors with a digest, at once or not at all.
+
+        With `state` also what the optimizers keep, the counts of steps among it: training goes on from such a file
+        as if it had never stopped. `names`: the arrays named and no others.
+        """
         from safetensors.numpy import save  # here: a program that runs needs no file format
 
-        names = self.names("parameter") if names is None else names
-        write_atomically(Path(path), stamped(save({n: self[n] for n in names}, blank_mark(metadata))))
+        names = self.names("parameter", *(("state",) if state else ())) if names is None else names
+        write_atomically(Path(path), stamped(save(self.snapshot(names), blank_mark(metadata))))
 
     def load(self, path: str | Path) -> None:
-        """Read parameters (and state, where the file has it) from safetensors.
+        """Read parameters, and state where the file has it, from safetensors.
 
-        Raises DataError where the file is none, is damaged, lacks a parameter, has one too many or of another shape.
+        State that the file has not becomes zero: a file of weights alone is where a training begins, its first step
+        counts as 1. Raises DataError where the file is none, is damaged, lacks a parameter, has an array too many or of
+        another shape; nothing is changed then.
         """
         arrays = read_safetensors(Path(path))
-        missing = [n for n in self.names("parameter") if n not in arrays]
-        extra = [n for n in arrays if n not in self]
-        if missing or extra:
-            what = f"lacks {missing[0]}" if missing else f"has {extra[0]}, which the model has not"
-            raise DataError(
-                f"weights must be those of the model, but {path} {what}; use the model they were saved from"
-            )
-        try:
-            self.restore(arrays)
-        except RunError as error:
-            raise DataError(f"{path}: {error}") from None
+        with self.locked():
+            missing = [n for n in self.names("parameter") if n not in arrays]
+            extra = [n for n in arrays if n not in self]
+            if missing or extra:
+                what = f"lacks {missing[0]}" if missing else f"has {extra[0]}, which the model has not"
+                raise DataError(
+                    f"weights must be those of the model, but {path} {what}; use the model they were saved from"
+                )
+            try:
+                self.restore(arrays)
+            except RunError as error:
+                raise DataError(f"{path}: {error}") from None
+            absent = [n for n in self.names("state") if n not in arrays]
+            for name in absent:
+                self[name][...] = 0
+        if absent:
+            say(LINES, f"convc: {path} holds no {absent[0]}: state that is not in the file begins at 0")
+
+
+class Use:
+    """What one program uses of a store, on a device or, with None, on the host.
+
+    `with use.run():` is a run: the store is locked, the arrays are in their place, and those that the graph updates
+    are new afterwards.
+    """
+
+    def __init__(self, store: ParameterStore, graph: Graph, device: int | None = None) -> None:
+        self.store, self._device = store, device
+        self.slots = tuple(store.slot(v.name) for v in graph.inputs_of(*KINDS))
+        self._buffers = tuple(dict.fromkeys(s.buffer for s in self.slots))
+        self._written = tuple(dict.fromkeys(store.slot(name).buffer for name in graph.updates))
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        with self.store.locked():
+            for buffer in self._buffers:
+                buffer.move_to(self._device)
+            try:
+                yield
+            finally:  # a run that fails may have written too
+                for buffer in self._written:
+                    buffer.version += 1
+
+
+def check_type(holder: str, held: Slot, wanted: TensorType) -> None:
+    """Raises RunError unless the two have one shape and dtype."""
+    shape = tuple(int(e) for e in wanted.shape)
+    if held.shape != shape:
+        raise RunError(f"{holder} with shape {list(held.shape)}, the program needs {list(shape)}")
+    if held.type.dtype != wanted.dtype:
+        raise RunError(f"{holder} as {held.type.dtype}, the program needs {wanted.dtype}")
+
+
+def _newest(slot: Slot) -> Array:
+    """The array with its newest numbers, within the store's lock."""
+    slot.buffer.move_to(None)
+    return slot.array
 
 
 def read_safetensors(path: Path) -> dict[str, Array]:
@@ -175,16 +239,3 @@ def read_safetensors(path: Path) -> dict[str, Array]:
         return load(data)
     except (SafetensorError, KeyError, TypeError, ValueError, MemoryError) as error:
         raise DataError(f"{path} is not a safetensors file: {str(error) or type(error).__name__}") from None
-
-
-def aligned_zeros(size: int) -> Array:
-    """uint8 [size] on a 64-byte boundary, already touched: the first write to fresh pages is slow."""
-    raw = np.zeros(size + ALIGNMENT, np.uint8)
-    raw[...] = 0
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size]
-
-
-def count(store: ParameterStore) -> int:
-    """Parameters in the store."""
-    return sum(prod(store[n].shape) for n in store.names("parameter"))
