@@ -82,8 +82,8 @@ DRAWS: dict[str, Callable[[Any], bytes]] = {
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 def test_neighbouring_seeds_differ_and_one_seed_is_one(draw: Callable[[Any], bytes]) -> None:
-    seeds = (0, 2**53, 2**53 + 1, HUGE, HUGE + 1, 2**64 - 2, 2**64 - 1)
-    assert len({draw(seed) for seed in seeds}) == len(seeds)
+    for seed in (0, 2**53, HUGE - 1, HUGE, 2**64 - 2):
+        assert draw(seed) != draw(seed + 1)
     assert draw(np.int64(2**53 + 1)) == draw(2**53 + 1)
     assert draw(np.uint64(HUGE + 1)) == draw(HUGE + 1)
 
