@@ -33,7 +33,7 @@ class Program:
     `program(x)` returns one array or, for several outputs, a tuple in order; outputs of rank 0 come back as
     floats. `out=` takes arrays to write into. f32 and i32 C-contiguous arrays are used without a copy.
     A program that updates parameters counts its updates and hands the count, from 1, to a run-time number
-    called `step`. One called `seed` may have 64 bits; a kernel sees their two halves, exclusive-ored.
+    called `step`. One called `seed` may have 64 bits; a kernel sees 32, those of small seeds as they are.
     Raises RunError on a wrong shape, a missing input, or a label out of range.
     """
 
