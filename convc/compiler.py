@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from convc.build.cache import Cache
+from convc.checks import choice, instance, seed_of, shape_of, shown
 from convc.errors import IRError, RunError
 from convc.ir import ops
 from convc.ir.core import Graph, Value
 from convc.ir.types import TensorType
+from convc.models import ZOO
 from convc.nn import GraphBuilder, Module
-from convc.optim import SGD, Optimizer
+from convc.optim import Optimizer, optimizer_of
 from convc.passes import pipeline
 from convc.passes.pipeline import Trace
 from convc.passes.target import Target
@@ -43,33 +45,49 @@ def compile(
     for cross-entropy, the number of right answers; `train` returns the loss and updates the parameters. A
     model's parameters get their first values from `seed` on its first compilation, and all its programs
     share them; dropout draws from `seed` too. `target`: auto, cpu, cuda (`cuda:1`: the GPU of that number) or
-    emulator. A graph needs no shape. Raises IRError on a model or shape that
-    does not fit together.
+    emulator. A graph needs no shape. Raises IRError on a model or shape that does not fit together, RunError on an
+    argument that is of another kind or out of range.
     """
     target = resolve_target(target)
-    if mode not in MODES:
-        raise RunError(f"unknown mode '{mode}'; known are {', '.join(MODES)}")
-    optimizer = optimizer or SGD(momentum=0.9)
+    choice(mode, "mode", MODES)
+    optimizer, seed = optimizer_of(optimizer), seed_of(seed)
+    instance(cache, (Cache, type(None)), "cache is a convc.build.cache.Cache, or None for the user's own")
     if isinstance(model, Graph):
+        if input_shape is not None:
+            raise RunError(f"a graph carries its shapes, but input_shape is {shown(input_shape)}; leave it out")
+        check_trainable(model, mode)
         trace = trace_of(model, mode, optimizer, passes_target(target))
         return _finish(trace, target, ParameterStore(), known_numbers(mode, optimizer, seed), cache)
-    if input_shape is None:
-        raise RunError("a model needs input_shape=(N, C, H, W); only a graph carries its shapes")
-    g, graph = model_graph(model, input_shape, mode, loss)
+    g, graph = model_graph(check_model(model), input_shape, mode, loss)
     trace = trace_of(graph, mode, optimizer, passes_target(target))
     model.initialise(g, seed)
     return _finish(trace, target, model.store, known_numbers(mode, optimizer, seed), cache)
 
 
-def model_graph(model: Module, input_shape: Sequence[int], mode: Mode, loss: str) -> tuple[GraphBuilder, Graph]:
-    """The model's graph with the outputs of `mode`, before any pass."""
-    if not input_shape or any(int(e) < 1 for e in input_shape):
-        raise IRError(f"input_shape must be numbers of at least 1, not {list(input_shape)}")
-    g, y = model.forward_graph(input_shape, training=mode == "train")
+def check_model(model: object) -> Module:
+    """The model. Raises RunError, saying how to make one, where it is something else."""
+    if isinstance(model, Module):
+        return model
+    remedy = "give an object, such as convc.models.lenet5() or convc.nn.Sequential(...)"
+    if isinstance(model, str):
+        remedy = f"call a function of convc.models, such as {model if model in ZOO else 'lenet5'}()"
+    elif isinstance(model, (list, tuple)):
+        remedy = "make it one: convc.nn.Sequential(*layers)"
+    elif callable(model):
+        remedy = f"call it: {getattr(model, '__name__', 'model')}()"
+    raise RunError(f"a model is a convc.nn.Module or a convc graph, not {shown(model)}; {remedy}")
+
+
+def model_graph(model: Module, input_shape: Sequence[int] | None, mode: Mode, loss: str) -> tuple[GraphBuilder, Graph]:
+    """The model's graph with the outputs of `mode`, before any pass. Raises IRError or RunError."""
+    if input_shape is None:
+        raise RunError("a model needs input_shape=(N, C, H, W); only a graph carries its shapes")
+    shape = shape_of(input_shape, "input_shape", remedy="N is the most rows of a batch", error=IRError)
+    choice(loss, "loss", LOSSES)
+    g, y = _forward(model, shape, mode)
+    check_trainable(g.graph(y), mode)
     if mode == "infer":
         return g, g.graph(y)
-    if loss not in LOSSES:
-        raise RunError(f"unknown loss '{loss}'; known are {', '.join(LOSSES)}")
     g.builder.path = "loss"
     if loss == "mse":
         target = g.input("target", y.type)
@@ -77,6 +95,29 @@ def model_graph(model: Module, input_shape: Sequence[int], mode: Mode, loss: str
     labels = g.input("labels", TensorType("i32", y.type.shape[:1]))
     mean = g.op(ops.reduce.Sum((0,), mean=True), g.op(ops.loss.CrossEntropy(), y, labels), name="loss")
     return g, g.graph(mean, *([] if mode == "train" else [_correct(g, y, labels)]))
+
+
+def check_trainable(graph: Graph, mode: Mode) -> None:
+    """Raises RunError where a train step would have nothing to update."""
+    if mode == "train" and not graph.inputs_of("parameter"):
+        raise RunError(
+            f"mode 'train' updates parameters, and {graph.name} has none; add a layer with weights, or take mode 'eval'"
+        )
+
+
+def _forward(model: Module, shape: tuple[int, ...], mode: Mode) -> tuple[GraphBuilder, Value]:
+    """The model on its input; an error of its first layers says so where the shape looks like [N, H, W, C]."""
+    try:
+        return model.forward_graph(shape, training=mode == "train")
+    except IRError as error:
+        if len(shape) != 4 or shape[3] not in (1, 3) or shape[1] in (1, 3):
+            raise
+        n, height, width, channels = shape
+        turned = (n, channels, height, width)
+        raise IRError(
+            f"{error}: images are [N, C, H, W], and {list(shape)} looks like [N, H, W, C]; give {turned} and "
+            "x.transpose(0, 3, 1, 2)"
+        ) from None
 
 
 def _correct(g: GraphBuilder, y: Value, labels: Value) -> Value:
@@ -88,7 +129,7 @@ def trace_of(graph: Graph, mode: Mode, optimizer: Optimizer, target: Target) -> 
     return pipeline.run(graph, pipeline.pipeline(mode == "train", optimizer.rule), target)
 
 
-def known_numbers(mode: Mode, optimizer: Optimizer, seed: int) -> dict[str, float]:
+def known_numbers(mode: Mode, optimizer: Optimizer, seed: int) -> dict[str, float | int]:
     """The run-time numbers that a program knows by itself; a call may give any of them anew."""
     return {"seed": seed} | (optimizer.scalars if mode == "train" else {})
 

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from convc.checks import seed_of
 from convc.errors import IRError
 from convc.ir import ops
 from convc.ir.core import Builder, Graph, Op, Role, Value
@@ -97,7 +98,11 @@ class Module:
         return g, self.build(g, x)
 
     def initialise(self, g: GraphBuilder, seed: int) -> None:
-        """Give every parameter not yet there its first value; it depends on the seed and its name alone."""
+        """Give every parameter not yet there its first value; it depends on the seed and its name alone.
+
+        Raises RunError for a seed that is none.
+        """
+        seed = seed_of(seed)
         self.store.add({v.name: ("parameter", v.type) for v in g.inputs if v.name in g.initial})
         for name, bound in g.initial.items():
             if name not in self.initial_bounds:
@@ -105,7 +110,11 @@ class Module:
                 self.initial_bounds[name] = bound
 
     def reset(self, seed: int) -> None:
-        """Forget what was learned: parameters get their first values for `seed`, state becomes zero."""
+        """Forget what was learned: parameters get their first values for `seed`, state becomes zero.
+
+        Raises RunError for a seed that is none: a whole number with 0 <= seed < 2^64.
+        """
+        seed = seed_of(seed)
         for name, bound in self.initial_bounds.items():
             fill_uniform(self.store[name], bound, seed, name)
         self.store.zero_state()
@@ -113,7 +122,8 @@ class Module:
 
 def fill_uniform(array: np.ndarray, bound: float, seed: int, name: str) -> None:
     """Uniform in [-bound, bound) from Philox keyed by (seed, crc32 of the name)."""
-    generator = np.random.Philox(key=[seed, zlib.crc32(name.encode())])
+    # Of a list with a number from 2^63 on NumPy makes floats, which are the same for neighbouring seeds.
+    generator = np.random.Philox(key=np.array([seed, zlib.crc32(name.encode())], np.uint64))
     flat = array.reshape(-1)
     for start in range(0, flat.size, CHUNK):  # in parts: of a large layer the bits take more memory than the numbers
         part = flat[start : start + CHUNK]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from convc.checks import instance, real
 from convc.errors import RunError
 
 Schedule = Callable[[int], float]
@@ -15,9 +16,7 @@ FORMS = "constant, cosine or step:EPOCHS,FACTOR"
 
 def check_rate(lr: float) -> float:
     """Raises RunError unless `lr` is a positive number."""
-    if not (math.isfinite(lr) and lr > 0):
-        raise RunError(f"a learning rate is a positive number, not {lr!r}; give another --lr")
-    return lr
+    return real(lr, "a learning rate", 0.0, above=True, remedy="give another --lr")
 
 
 def schedule(text: str, lr: float, epochs: int) -> Schedule:
@@ -26,7 +25,8 @@ def schedule(text: str, lr: float, epochs: int) -> Schedule:
     `constant` stays there; `cosine` falls along half a cosine to nearly 0 in the last of `epochs`;
     `step:10,0.1` multiplies by 0.1 after every 10 epochs. Raises RunError for any other text.
     """
-    check_rate(lr)
+    lr = check_rate(lr)
+    instance(text, str, f"a schedule is {FORMS}")
     if text == "constant":
         return lambda epoch: lr
     if text == "cosine":

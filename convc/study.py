@@ -30,6 +30,7 @@ from convc.checkpoint import (
     saved_epoch,
     write_settings,
 )
+from convc.checks import instance, seed_of
 from convc.data import Dataset
 from convc.errors import DataError, RunError
 from convc.folder_lock import folder_lock
@@ -47,6 +48,7 @@ from convc.report.history import (
 from convc.report.recommend import Recommendation, recommend
 from convc.report.study_report import StudyFacts, write_report
 from convc.report.verdict import Verdict, judge, rate_text
+from convc.runtime.numbers import optimizer_number
 from convc.runtime.targets import kind_of, resolve_target
 from convc.schedule import check_rate
 from convc.train import EpochResult, Trainer, Watch, check_count, compile_trainer, evaluate, fit
@@ -68,14 +70,14 @@ class StudyPlan:
     target: str = "auto"
 
     def __post_init__(self) -> None:
-        for lr in self.rates:
-            check_rate(lr)
+        instance(self.rates, (tuple, list), "the rates of a study are a tuple of learning rates, such as (0.1, 0.01)")
+        counts = {name: check_count(name, getattr(self, name)) for name in ("epochs", "batch")}
+        rest = {"rates": tuple(map(check_rate, self.rates)), "seed": seed_of(self.seed)}
+        momentum = optimizer_number("momentum", self.momentum)
+        for name, value in {**counts, **rest, "momentum": momentum}.items():
+            object.__setattr__(self, name, value)
         if not self.rates or len(set(self.rates)) < len(self.rates):
             raise RunError(f"a study needs learning rates that differ, not {' '.join(map(rate_text, self.rates))}")
-        check_count("epochs", self.epochs)
-        check_count("batch", self.batch)
-        if not 0 <= self.momentum < 1:
-            raise RunError(f"momentum lies in 0 <= momentum < 1, not {self.momentum}; give another --momentum")
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ from time import perf_counter
 
 import numpy as np
 
+from convc.checks import seed_of, whole
 from convc.compiler import compile
 from convc.data import Dataset, Split, epoch_order
-from convc.errors import DataError, RunError
+from convc.errors import DataError
 from convc.nn import Module
 from convc.optim import Optimizer
-from convc.runtime.program import Program, label_limits
+from convc.runtime.arguments import label_limits
+from convc.runtime.program import Program
 from convc.schedule import Schedule, check_rate
 from convc.sweep import Sweep
-
-MAX_SEED = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,8 @@ def compile_trainer(
     Raises DataError where the data has more classes than the model tells apart, RunError for a batch below 1
     or a seed that is no 64-bit number, and what `convc.compile` raises.
     """
-    check_count("batch", batch)
-    if not 0 <= seed <= MAX_SEED:
-        raise RunError(f"a seed is an integer with 0 <= seed < 2**64, not {seed}; give another --seed")
+    batch = check_count("batch", batch)
+    seed = seed_of(seed)
     began = perf_counter()
     shape = (batch, *dataset.image_shape)
     step = compile(module, shape, mode="train", optimizer=optimizer, target=target, seed=seed)
@@ -114,9 +113,9 @@ def compile_trainer(
     return Trainer(step, evaluation, perf_counter() - began)
 
 
-def check_count(name: str, number: int) -> None:
-    if number < 1:
-        raise RunError(f"{name} must be at least 1, not {number}; give another --{name}")
+def check_count(name: str, number: int) -> int:
+    """Raises RunError unless the number is a whole one of at least 1; `name` is its option's."""
+    return whole(number, name, 1, remedy=f"give another --{name}")
 
 
 def check_classes(program: Program, dataset: Dataset) -> None:
@@ -162,6 +161,8 @@ def fit(
     A loss that is no number ends the run with that epoch. `after_batch` is called with the images trained.
     Raises RunError for a learning rate that is not positive.
     """
+    seed, start = seed_of(seed), whole(start, "start", 0)
+    epochs = whole(epochs, "epochs", 0)
     rate = lr if callable(lr) else _constant(lr)
     sweep = Sweep(step, dataset.train)
     results: list[EpochResult] = []
@@ -211,7 +212,7 @@ def _train_epoch(
 
 
 def _constant(lr: float) -> Schedule:
-    check_rate(lr)
+    lr = check_rate(lr)
     return lambda epoch: lr
 
 

@@ -28,6 +28,7 @@ from convc.checkpoint import (
     saved_epoch,
     write_settings,
 )
+from convc.checks import instance, seed_of
 from convc.data import Dataset
 from convc.errors import DataError, RunError
 from convc.folder_lock import folder_lock
@@ -58,10 +59,10 @@ class TrainPlan:
     target: str = "auto"
 
     def __post_init__(self) -> None:
-        check_count("epochs", self.epochs)
-        check_count("batch", self.batch)
-        if not self.optimizer.weight_decay >= 0:
-            raise RunError(f"weight decay is 0 or more, not {self.optimizer.weight_decay}; give another --weight-decay")
+        checked = {name: check_count(name, getattr(self, name)) for name in ("epochs", "batch")}
+        for name, number in (checked | {"seed": seed_of(self.seed)}).items():
+            object.__setattr__(self, name, number)
+        instance(self.optimizer, (SGD, Adam), "an optimizer is convc.SGD(...) or convc.Adam(...)")
         self.rates()
 
     def rates(self) -> Schedule:

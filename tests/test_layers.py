@@ -16,6 +16,7 @@ ROOT = Path(convc.__file__).parent
 LEVELS = (
     ("errors", "debug", "locks"),
     ("ir",),
+    ("checks",),
     ("passes",),
     ("codegen",),
     ("build",),

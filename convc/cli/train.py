@@ -70,6 +70,4 @@ def make_optimizer(name: str, lr: float | None, momentum: float | None, weight_d
             raise RunError("adam has no momentum of that kind; leave out --momentum, or choose --optimizer sgd")
         return Adam(lr=0.001 if lr is None else lr, weight_decay=weight_decay)
     momentum = 0.9 if momentum is None else momentum
-    if not 0 <= momentum < 1:
-        raise RunError(f"momentum lies in 0 <= momentum < 1, not {momentum}; give another --momentum")
     return SGD(lr=0.01 if lr is None else lr, momentum=momentum, weight_decay=weight_decay)

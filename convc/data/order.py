@@ -15,6 +15,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from convc.checks import seed_of, whole
 from convc.data.dataset import Split
 from convc.errors import DataError
 
@@ -35,11 +36,9 @@ def permutation(n: int, *, seed: int, epoch: int, stream: Stream) -> np.ndarray:
 
     Raises DataError unless n >= 1 and seed and epoch fit 64 bits unsigned.
     """
-    if n < 1:
-        raise DataError(f"an order needs at least one example, not {n}")
-    for name, number in (("seed", seed), ("epoch", epoch)):
-        if not 0 <= number < _WORD:
-            raise DataError(f"the {name} must be an integer with 0 <= {name} < 2**64, not {number}")
+    n = whole(n, "the number of examples in an order", 1, error=DataError)
+    seed = seed_of(seed, error=DataError)
+    epoch = whole(epoch, "an epoch", 0, _WORD - 1, error=DataError)
     words = generator(seed, epoch, stream).random_raw(n)
     return np.argsort(words, kind="stable").astype(np.int64)
 
@@ -69,8 +68,7 @@ def batches(split: Split, batch: int, *, order: np.ndarray | None) -> Iterator[t
     left. Raises DataError, at the call, for batch < 1 and for an order that is not a list of indices into
     the split.
     """
-    if batch < 1:
-        raise DataError(f"a batch holds at least one example, not {batch}")
+    batch = whole(batch, "the number of examples in a batch", 1, error=DataError)
     if order is not None:
         _check_order(order, len(split))
     return _cut(split, batch, order)

@@ -47,6 +47,10 @@ def uniform(index: Array, *, seed: Array | int, stream: int, step: Array | int) 
 
 
 def fold_seed(seed: int) -> int:
-    """A 64-bit seed as the i32 that a program takes: its two halves, exclusive-ored, as a signed number."""
-    word = (seed ^ (seed >> 32)) & 0xFFFFFFFF
+    """A 64-bit seed as the i32 that a program takes: seeds below 2^32 as they are, as a signed number.
+
+    The upper half is multiplied, modulo 2^32, before the two are exclusive-ored: neighbours such as 2^63 - 1 and
+    2^63 then differ.
+    """
+    word = (seed ^ ((seed >> 32) * WEYL[0])) & 0xFFFFFFFF
     return word - 2**32 if word >= 2**31 else word

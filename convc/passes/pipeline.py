@@ -9,6 +9,7 @@ from functools import partial
 from convc.debug import PassLog
 from convc.errors import IRError
 from convc.ir.core import Graph
+from convc.ir.lexer import did_you_mean, printable
 from convc.ir.ops.optim import Update
 from convc.ir.verify import verify
 from convc.passes.apply_optimizer import apply_optimizer
@@ -75,7 +76,7 @@ class Trace:
         for i in range(len(self.stages) - 1, -1, -1):
             if self.stages[i][0] == wanted:
                 return self.stages[i - 1 if before else i][1]
-        raise IRError(f"no stage '{wanted}'; there are {', '.join(n for n, _ in self.stages)}")
+        raise IRError(f"no stage '{printable(wanted)}'{did_you_mean(wanted, dict(self.stages))}")
 
 
 def run(graph: Graph, passes: Sequence[Pass], target: Target = CPU) -> Trace:

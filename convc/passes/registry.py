@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from convc.errors import IRError
 from convc.ir.core import Graph
+from convc.ir.lexer import did_you_mean, printable
 from convc.passes.target import CPU, Target
 
 P = TypeVar("P", bound=Callable[..., Graph])
@@ -33,7 +34,7 @@ def find_pass(name: str) -> Callable[..., Graph]:
         if entry.name == name:
             found: Callable[..., Graph] = entry.load()
             return found
-    raise IRError(f"unknown pass '{name}'; known are {', '.join(PASSES)}")
+    raise IRError(f"unknown pass '{printable(name)}'{did_you_mean(name, PASSES)}")
 
 
 def apply(function: Callable[..., Graph], graph: Graph, target: Target = CPU) -> Graph:

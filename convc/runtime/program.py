@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from convc.checks import instance, shown
 from convc.codegen.source import Kernel
 from convc.errors import RunError
 from convc.ir.core import Graph, Value
-from convc.ir.interp import batch_rows, run_shape
-from convc.ir.philox import fold_seed
+from convc.ir.interp import run_shape
+from convc.ir.lexer import did_you_mean
 from convc.ir.types import DTYPES
-from convc.ir.whole import whole_limits
 from convc.passes.pipeline import Trace
 from convc.runtime.aliasing import check_outputs, in_store, unwritten
+from convc.runtime.arguments import batch_rows_of, convert, label_limits
 from convc.runtime.executable import Counting, Executable, Sweeper
+from convc.runtime.numbers import run_time_number, update_numbers
 from convc.runtime.store import ParameterStore
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Program:
     floats. `out=` takes arrays to write into. f32 and i32 C-contiguous arrays are used without a copy, but for an
     input that shares memory with an `out=` or with what the program updates. Outputs share none with each other.
     A program that updates parameters counts its updates and hands the count, from 1, to a run-time number
-    called `step`. One called `seed` may have 64 bits; a kernel sees their two halves, exclusive-ored.
+    called `step`. One called `seed` may have 64 bits; a kernel sees 32, those of small seeds as they are.
     Raises RunError on a wrong shape, a missing input, or a label out of range.
     """
 
@@ -57,6 +58,7 @@ class Program:
         self._defaults = dict(scalars or {})
         self._limits = label_limits(trace.stages[0][1])
         self._updated = tuple(dict.fromkeys(store.slot(name).buffer for name in self.graph.updates))
+        self._meanings = update_numbers(trace)
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
@@ -69,10 +71,11 @@ class Program:
 
     def kernel(self, prefix: str) -> Kernel:
         """The first kernel whose name starts with `prefix`."""
+        instance(prefix, str, "a kernel is asked for by the start of its name, such as program.kernel('conv1')")
         for k in self.kernels:
             if k.name.startswith(prefix):
                 return k
-        raise RunError(f"no kernel starts with '{prefix}'; there are {', '.join(k.name for k in self.kernels)}")
+        raise RunError(f"no kernel starts with '{prefix}'{did_you_mean(prefix, [k.name for k in self.kernels])}")
 
     def report(self) -> ProgramReport:
         """Kernels, memory and IR: `print(program.report())`, or `program.report().save("report.html")`.
@@ -164,18 +167,20 @@ class Program:
                 raise RunError(f"the program takes {self._names()}, but {v.name} was not given")
             bound.append(named.pop(v.name))
         if named:
-            known = ", ".join(v.name for v in (*self._data, *self._scalars))
-            raise RunError(f"the program has no input {next(iter(named))}; it has {known}")
+            other, known = next(iter(named)), [v.name for v in (*self._data, *self._scalars)]
+            if other in known:
+                raise RunError(f"an input is given once, but {other} was given by position and by name; leave out one")
+            raise RunError(f"the program has no input {other}; it has {', '.join(known)}")
         return bound
 
     def _scalar(self, v: Value, named: dict[str, Any]) -> float:
         if v.name in named:
-            return run_time_number(v, named.pop(v.name))
+            return run_time_number(v, named.pop(v.name), self._meanings.get(v.name))
         if v.name == "step" and self.graph.updates:
             return self.parameters.updates + 1  # unless the caller keeps the count
         if v.name not in self._defaults:
             raise RunError(f"the run-time number {v.name} was not given; call with {v.name}=...")
-        return run_time_number(v, self._defaults[v.name])
+        return run_time_number(v, self._defaults[v.name], self._meanings.get(v.name))
 
     def _names(self) -> str:
         return ", ".join(f"{v.name}: {v.type}" for v in self._data)
@@ -184,6 +189,8 @@ class Program:
         shapes = [run_shape(v.type, rows) for v in self.graph.outputs]
         if out is None:
             return [np.empty(s, DTYPES[v.type.dtype]) for v, s in zip(self.graph.outputs, shapes)]
+        if not isinstance(out, (np.ndarray, tuple, list)):
+            raise RunError(f"out is an array, or a list of one for each output, not {shown(out)}; give NumPy arrays")
         given = [out] if isinstance(out, np.ndarray) else list(out)
         if len(given) != len(shapes):
             raise RunError(f"out must hold {len(shapes)} array(s), one for each output, not {len(given)}")
@@ -201,50 +208,3 @@ def _results(outputs: Sequence[Array], fresh: bool) -> Any:
     """What a call returns: one or a tuple, numbers as floats unless they were written where the caller said."""
     results = [float(a) if a.ndim == 0 and fresh else a for a in outputs]
     return results[0] if len(results) == 1 else tuple(results)
-
-
-def run_time_number(v: Value, given: Any) -> float:
-    """The number as the scalar input holds it: a float, or for i32 an int. Raises RunError where it does not fit."""
-    if v.type.dtype != "i32":
-        return float(given)
-    low, high = (0, 2**64) if v.name == "seed" else (-(2**31), 2**31)
-    if not (isinstance(given, Integral) or float(given).is_integer()) or not low <= given < high:
-        raise RunError(f"{v.name} is a whole number with {low} <= {v.name} < {high}, not {given}; give another")
-    return fold_seed(int(given)) if v.name == "seed" else int(given)
-
-
-def convert(v: Value, array: Any, classes: int | None) -> Array:
-    """The array (NumPy's, or anything with DLPack) in the input's dtype, C-contiguous; copied only where it must.
-
-    `classes`: it holds labels, each below this number. Raises RunError on what does not fit the input.
-    """
-    foreign = not isinstance(array, np.ndarray) and hasattr(array, "__dlpack__")
-    a = np.from_dlpack(array) if foreign else np.asarray(array)
-    if v.type.dtype == "i32" and a.dtype.kind not in "iu":
-        raise RunError(f"{v.name} must hold integers, but its dtype is {a.dtype}")
-    if v.type.dtype == "i32" and a.size:
-        low, high = (0, classes) if classes is not None else (-(2**31), 2**31)
-        if not (a.min() >= low and a.max() < high):
-            at = int(np.argmax((a < low) | (a >= high)))
-            what = "labels" if classes is not None else v.name
-            raise RunError(
-                f"{what} must be between {low} and {high - 1}, but {v.name}[{at}] is {int(a.reshape(-1)[at])}"
-            )
-    if a.dtype.kind not in "fiub":
-        raise RunError(f"{v.name} must hold numbers, but its dtype is {a.dtype}")
-    return np.require(a, DTYPES[v.type.dtype], ["C", "A"]) if a.ndim else a.astype(DTYPES[v.type.dtype])
-
-
-def batch_rows_of(graph: Graph, data: Sequence[Value], arrays: Sequence[Array]) -> int:
-    shapes = {v.name: a.shape for v, a in zip(data, arrays)}
-    shapes |= {v.name: run_shape(v.type, 1) for v in graph.inputs if v not in data}
-    try:
-        return batch_rows(graph, shapes)
-    except Exception as error:
-        raise RunError(str(error)) from None
-
-
-def label_limits(graph: Graph) -> dict[str, int]:
-    """For each input that holds labels, the number of classes."""
-    limits = whole_limits(graph, "labelled")
-    return {v.name: limits[v] for v in graph.inputs if v in limits}

@@ -6,10 +6,12 @@ import os
 from dataclasses import replace
 
 from convc.build.cache import Cache
+from convc.checks import choice, shown
 from convc.codegen.emit import emit_c
 from convc.codegen.source import Source
 from convc.errors import RunError
 from convc.ir.core import Graph
+from convc.ir.lexer import did_you_mean
 from convc.passes.target import CUDA, Target
 from convc.runtime import cpu
 from convc.runtime.cpu import CpuExecutable
@@ -30,14 +32,18 @@ def resolve_target(name: str) -> str:
     `auto` is $CONVC_TARGET where that is set; else cuda where PyCUDA and a GPU are there, else the C target. Raises
     RunError for any other name, and for one in the variable.
     """
-    kind, _, number = name.partition(":")
-    if kind not in TARGETS or (number and not number.isdecimal()) or (number and kind not in ("auto", "cuda")):
-        raise RunError(f"unknown target '{name}'; known are {', '.join(TARGETS)}, and cuda:1 for the GPU of a number")
+    kind, colon, number = name.partition(":") if isinstance(name, str) else (name, "", "")
+    choice(kind, "target", TARGETS)
+    if colon and not (kind in ("auto", "cuda") and number.isascii() and number.isdecimal() and len(number) < 5):
+        raise RunError(f"a target's device is the number of a GPU, as in cuda:1, not {shown(name)}; leave it out")
     if kind != "auto":
         return name
     asked = os.environ.get("CONVC_TARGET", "auto")
     if asked not in TARGETS:
-        raise RunError(f"CONVC_TARGET is one of {', '.join(TARGETS)}, not '{asked}': set it to one, or unset it")
+        raise RunError(
+            f"CONVC_TARGET is one of {', '.join(TARGETS)}, not {shown(asked)}: set it to one, or unset it"
+            f"{did_you_mean(asked, TARGETS)}"
+        )
     if asked == "auto":
         # Imported here: only who asks for nothing else has a driver looked for.
         from convc.runtime.cuda_probe import what_is_missing

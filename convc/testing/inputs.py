@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 
+from convc.checks import seed_of, whole
 from convc.ir.core import Array, Graph, Value
 from convc.ir.interp import run_shape
 from convc.ir.kernels import KernelOp
@@ -23,8 +24,12 @@ def random_inputs(graph: Graph, rows: int | None = None, seed: int = 0) -> dict[
     `rows` is n (the capacity where left out). Data and parameters are normal; state is in [0, 1), as second
     moments are; scalars are in [1/4, 3/4), but one called `step` is 3; labels and pool indices are in range, and
     whole numbers that nobody computes with are any.
-    An input's numbers depend on the seed, its name and its shape alone.
+    An input's numbers depend on the seed, its name and its shape alone. Raises RunError for a seed or a
+    number of rows that is none.
     """
+    seed = seed_of(seed)
+    if rows is not None:
+        rows = whole(rows, "rows", 1)
     limits = whole_limits(graph)
     kernels = {v for n in graph.nodes if isinstance(n.op, KernelOp) for v in n.inputs}
     ranges = {v: (0, limits.get(v, IN_KERNELS)) if v in limits or v in kernels else (-ANY, ANY) for v in graph.inputs}

@@ -75,5 +75,5 @@ def test_unknown_spec(spec, tmp_path, monkeypatch):
 
 
 def test_bad_seed():
-    with pytest.raises(DataError, match=r"0 <= seed < 2\*\*64, not -1"):
+    with pytest.raises(DataError, match=r"from 0 to 2\^64 - 1, not -1"):
         data.load("mnist5k", seed=-1)

@@ -52,10 +52,13 @@ def test_every_place_is_equally_likely():
 @pytest.mark.parametrize(
     ("numbers", "rule"),
     [
-        ({"n": 0, "seed": 0, "epoch": 0}, "at least one example, not 0"),
-        ({"n": 3, "seed": -1, "epoch": 0}, r"0 <= seed < 2\*\*64, not -1"),
-        ({"n": 3, "seed": 2**64, "epoch": 0}, r"0 <= seed < 2\*\*64, not 18446744073709551616"),
-        ({"n": 3, "seed": 0, "epoch": -2}, r"0 <= epoch < 2\*\*64, not -2"),
+        ({"n": 0, "seed": 0, "epoch": 0}, "in an order is a whole number of at least 1, not 0"),
+        ({"n": 3, "seed": -1, "epoch": 0}, r"a seed is a whole number from 0 to 2\^64 - 1, not -1"),
+        ({"n": 3, "seed": 2**64, "epoch": 0}, r"from 0 to 2\^64 - 1, not 18446744073709551616"),
+        ({"n": 3, "seed": 0, "epoch": -2}, r"an epoch is a whole number from 0 to 2\^64 - 1, not -2"),
+        ({"n": 3, "seed": 1.5, "epoch": 0}, r"from 0 to 2\^64 - 1, not 1.5"),
+        ({"n": 3, "seed": True, "epoch": 0}, r"from 0 to 2\^64 - 1, not True"),
+        ({"n": 3, "seed": 0, "epoch": 1.0}, r"an epoch is a whole number .*, not 1.0"),
     ],
 )
 def test_numbers_out_of_range(numbers, rule):
@@ -88,7 +91,7 @@ def test_batches_visit_the_rows_of_a_partial_order(split):
 @pytest.mark.parametrize(
     ("batch", "order", "rule"),
     [
-        (0, None, "at least one example, not 0"),
+        (0, None, "in a batch is a whole number of at least 1, not 0"),
         (2, np.array([0.0, 1.0]), r"integer indices \[M\], not float64 \[2\]"),
         (2, np.array([[0, 1]]), r"not int64 \[1, 2\]"),
         (2, np.array([0, 10]), "0 <= index < 10, but index 1 is 10"),

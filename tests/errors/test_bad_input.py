@@ -130,7 +130,10 @@ def test_arrays_that_do_not_fit() -> None:
     for arrays, message in (
         ((z, np.array([0, 3])), "labels must be between 0 and 2, but labels[1] is 3"),
         ((z, np.array([-1, 0])), "labels must be between 0 and 2, but labels[0] is -1"),
-        ((z, np.array([0.0, 1.0])), "labels must hold integers, but its dtype is float64"),
+        (
+            (z, np.array([0.0, 1.0])),
+            "labels must hold integers, but its dtype is float64; give whole numbers, such as int64",
+        ),
         ((np.zeros((2, 4), np.float32), np.array([0, 1])), "%z must have shape [n<=4, 3], not [2, 4]"),
         ((np.zeros((5, 3), np.float32), np.zeros(5, int)), "rows must be between 1 and the capacity 4, but %z has 5"),
         ((np.zeros((0, 3), np.float32), np.zeros(0, int)), "rows must be between 1 and the capacity 4, but %z has 0"),

@@ -64,6 +64,7 @@ def test_numbers_are_uniform_and_streams_unrelated() -> None:
 def test_a_64_bit_seed_is_folded() -> None:
     assert fold_seed(5) == 5
     assert fold_seed(2**31) == -(2**31)
-    assert fold_seed(2**64 - 1) == 0
-    assert fold_seed(3 << 32 | 1) == 2
+    assert fold_seed(3 << 32 | 1) == -626627286
+    for seed in (0, 2**32 - 1, 2**53, 2**63 - 1, 2**63, 2**64 - 2):
+        assert fold_seed(seed) != fold_seed(seed + 1)
     assert fold_seed(0xDEADBEEF) == 0xDEADBEEF - 2**32

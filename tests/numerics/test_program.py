@@ -94,14 +94,17 @@ def test_wrong_inputs_are_refused_in_one_line(program: Program) -> None:
     wrong("%x must have shape [n<=5, 3], not [3, 4]", lambda: program(np.ones((3, 4)), Y, B))
     wrong("%x must have shape [n<=5, 3], not [3]", lambda: program(np.ones(3), Y, B))
     wrong("%b must have shape [3], not [2]", lambda: program(X, Y, B[:2]))
-    wrong("x must hold numbers, but its dtype is complex64", lambda: program(X + 1j, Y, B))
-    wrong("x must hold numbers, but its dtype is <U1", lambda: program(np.full((3, 3), "a"), Y, B))
+    wrong("x must hold numbers, but its dtype is complex64; give f32[n<=5,3]", lambda: program(X + 1j, Y, B))
+    wrong("x must hold numbers, but its dtype is <U1; give f32[n<=5,3]", lambda: program(np.full((3, 3), "a"), Y, B))
     wrong(
         "the program takes x: f32[n<=5,3], y: f32[n<=5,3], b: f32[3], but b was not given",
         lambda: program(X, Y),
     )
     wrong("the program has no input z; it has x, y, b", lambda: program(X, Y, B, z=1))
-    wrong("the program has no input x; it has x, y, b", lambda: program(X, Y, B, x=X))
+    wrong(
+        "an input is given once, but x was given by position and by name; leave out one",
+        lambda: program(X, Y, B, x=X),
+    )
     wrong(
         "the program takes 3 arrays (x: f32[n<=5,3], y: f32[n<=5,3], b: f32[3]), but 4 were given",
         lambda: program(X, Y, B, B),
@@ -126,7 +129,10 @@ def test_labels_out_of_range_are_refused_in_one_line(classifier: Program) -> Non
     x = np.zeros((2, 1, 2, 2), np.float32)
     wrong("labels must be between 0 and 2, but labels[1] is 3", lambda: classifier(x, [0, 3]))
     wrong("labels must be between 0 and 2, but labels[0] is -1", lambda: classifier(x, [-1, 3]))
-    wrong("labels must hold integers, but its dtype is float64", lambda: classifier(x, [0.0, 1.0]))
+    wrong(
+        "labels must hold integers, but its dtype is float64; give whole numbers, such as int64",
+        lambda: classifier(x, [0.0, 1.0]),
+    )
     wrong("%labels must have shape [n<=4], not [2, 1]", lambda: classifier(x, [[0], [1]]))
     wrong("labels must be between 0 and 2, but labels[0] is 4294967296", lambda: classifier(x, np.array([2**32, 0])))
     loss, correct = classifier(x, np.array([0, 1], np.uint8))

@@ -285,10 +285,10 @@ def test_files_that_are_not_a_studys_are_refused(
         ({"rates": ()}, "a study needs learning rates that differ"),
         ({"rates": (0.1, 0.1)}, "a study needs learning rates that differ, not 0.1 0.1"),
         ({"rates": (0.1, -0.1)}, "a learning rate is a positive number, not -0.1"),
-        ({"epochs": 0}, "epochs must be at least 1, not 0"),
-        ({"batch": 0}, "batch must be at least 1, not 0"),
-        ({"momentum": 1.0}, "momentum lies in 0 <= momentum < 1, not 1.0"),
-        ({"momentum": math.nan}, "momentum lies in 0 <= momentum < 1, not nan"),
+        ({"epochs": 0}, "epochs is a whole number of at least 1, not 0"),
+        ({"batch": 0}, "batch is a whole number of at least 1, not 0"),
+        ({"momentum": 1.0}, "momentum is a number with 0 <= number < 1, not 1.0"),
+        ({"momentum": math.nan}, "momentum is a number with 0 <= number < 1, not nan"),
     ],
 )
 def test_numbers_out_of_range_are_refused(changed: dict[str, Any], line: str) -> None:

@@ -148,7 +148,9 @@ def test_a_model_with_too_few_classes_is_refused(tiny: Callable[..., Module], ba
         compile_trainer(tiny(2), bands, batch=16, optimizer=SGD(), seed=0)
 
 
-@pytest.mark.parametrize(("batch", "seed", "line"), [(0, 0, "batch must be at least 1"), (4, 2**64, "a seed is")])
+@pytest.mark.parametrize(
+    ("batch", "seed", "line"), [(0, 0, "batch is a whole number of at least 1"), (4, 2**64, "a seed is")]
+)
 def test_numbers_out_of_range_are_refused(
     tiny: Callable[..., Module], bands: Dataset, batch: int, seed: int, line: str
 ) -> None:
@@ -274,9 +276,9 @@ def test_train_then_eval(files: Path) -> None:
     ("args", "line"),
     [
         ([*TRAIN, "--out", "run", "--optimizer", "adam", "--momentum", "0.9"], "adam has no momentum of that kind"),
-        ([*TRAIN, "--out", "run", "--momentum", "1"], "momentum lies in 0 <= momentum < 1, not 1.0"),
-        ([*TRAIN, "--out", "run", "--weight-decay", "-1"], "weight decay is 0 or more, not -1.0"),
-        ([*TRAIN, "--out", "run", "--epochs", "0"], "epochs must be at least 1, not 0"),
+        ([*TRAIN, "--out", "run", "--momentum", "1"], "SGD: momentum is a number with 0 <= number < 1, not 1.0"),
+        ([*TRAIN, "--out", "run", "--weight-decay", "-1"], "SGD: weight_decay is a number of at least 0, not -1.0"),
+        ([*TRAIN, "--out", "run", "--epochs", "0"], "epochs is a whole number of at least 1, not 0"),
         ([*TRAIN, "--out", "run", "--resume"], "run holds no run to go on with"),
         (["train", "net.conv", "--data", "bands.npz", "--out", "run"], "a graph in text form has no first weights"),
         (["eval", "model.py:tiny", "--weights", "none", "--data", "bands.npz"], "cannot read weights from none"),
