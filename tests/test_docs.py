@@ -38,6 +38,7 @@ from convc.ir.core import OPS
 from convc.ir.text import parse_graph
 from convc.passes.pipeline import pipeline, run
 from convc.passes.registry import PASSES
+from tests.planted.planting import apply_diff
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests/codegen/golden"
@@ -164,19 +165,6 @@ def run_patched(document: str, blocks: list[Block], folder: Path) -> None:
     script.write_text(text)
     result = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, f"{document}, line {blocks[0].line}: {result.stderr}"
-
-
-def apply_diff(text: str, root: Path) -> None:
-    """Each `@@` part: its context and `-` lines must stand in the file exactly once."""
-    path = root
-    for part in re.split(r"^@@.*\n", text, flags=re.MULTILINE):
-        if part.startswith("--- "):
-            continue
-        old, new = ("".join(x[1:] for x in part.splitlines(True) if x[0] in kept) for kept in (" -", " +"))
-        path = root / re.findall(r"^\+\+\+ (\S+)", text, flags=re.MULTILINE)[0]
-        content = path.read_text(encoding="utf-8")
-        assert content.count(old) == 1, f"{path.name} has these lines {content.count(old)} times, not once:\n{old}"
-        path.write_text(content.replace(old, new), encoding="utf-8")
 
 
 EXCERPTS = [

@@ -29,6 +29,8 @@ ULPS = {"exp": 2, "log": 3, "tanh": 3, "expm1": 2, "sqrt": 1}
 """Errors of the C target's functions in units in the last place, each at most 2u; tests measure them."""
 FLUSHED = 2.0**-126
 """Results below f32's least normal number may be lost."""
+LARGEST = float(np.finfo(np.float32).max)
+"""What may pass f32's largest number on the way to a result may be an infinity: there is no bound."""
 
 
 def tolerance(dtype: str, terms: int) -> float:
@@ -110,7 +112,12 @@ class _Bounder:
                 return self.locals[name]
             case Const(value):
                 exact = np.isinf(value) or float(np.float32(value)) == value
-                return Bounded(np.asarray(value), np.asarray(0.0 if exact else abs(value) * UNIT["f32"]))
+                off = np.asarray(0.0 if exact else abs(value) * UNIT["f32"])
+                return (
+                    Bounded(np.asarray(value), off)
+                    if exact
+                    else _within_range(np.asarray(value), off, abs(off + value))
+                )
             case Unary(fn):
                 return _unary(fn, x[0])
             case Binary(fn):
@@ -123,7 +130,12 @@ class _Bounder:
 def _rounded(value: Array, carried: Array, units: float = 1.0) -> Bounded:
     """The carried error and that of a result off by `units` * u."""
     off = carried + units * UNIT["f32"] * (np.abs(value) + carried) + 2.0**-149
-    return Bounded(value, np.where(np.isnan(off), np.inf, off))
+    return _within_range(value, off, np.abs(value) + off)
+
+
+def _within_range(value: Array, error: Array, reached: Array) -> Bounded:
+    """No bound where an error is none, or where numbers as large as `reached` do not fit f32."""
+    return Bounded(value, np.where(np.isnan(error) | ~(reached <= LARGEST), np.inf, error))
 
 
 def _unary(fn: str, x: Bounded) -> Bounded:
@@ -171,7 +183,9 @@ def _select(fn: str, a: Bounded, b: Bounded, then: Bounded, otherwise: Bounded) 
 def _sum(terms: Bounded, axis: int) -> Bounded:
     count = terms.value.shape[axis]
     magnitudes = (np.abs(terms.value) + terms.error).sum(axis)
-    return Bounded(terms.value.sum(axis), terms.error.sum(axis) + tolerance("f32", count) * magnitudes)
+    return _within_range(
+        terms.value.sum(axis), terms.error.sum(axis) + tolerance("f32", count) * magnitudes, magnitudes
+    )
 
 
 def _nest(nest: LoopNest, operands: Sequence[Bounded], rows: int, outputs: Sequence[Bounded]) -> None:
@@ -215,7 +229,8 @@ def _gemm(view: GemmView, operands: Sequence[Bounded], rows: int, outputs: Seque
     with np.errstate(invalid="ignore"):  # inf * 0: no bound
         carried = magnitude_a @ magnitude_b - np.abs(a.value) @ np.abs(b.value)
         error = np.maximum(carried, 0) + tolerance("f32", a.value.shape[2]) * (magnitude_a @ magnitude_b)
-    bounder.locals = {"acc": Bounded(value.reshape(bounder.shape), error.reshape(bounder.shape))}
+    acc = _within_range(value, error, magnitude_a @ magnitude_b)
+    bounder.locals = {"acc": Bounded(acc.value.reshape(bounder.shape), acc.error.reshape(bounder.shape))}
     for s in view.stores:
         bounder.store(s, outputs[s.output])
 

@@ -10,17 +10,15 @@ import numpy.typing as npt
 
 import convc
 from convc.ir.core import Graph, Node, Role, Value
-from convc.ir.interp import interpret, run_shape
+from convc.ir.interp import interpret
 from convc.ir.ops.optim import Update
 from convc.ir.ops.shape import Relayout
-from convc.ir.types import DTYPES
 from convc.runtime.program import Program
-from convc.testing import error_bound, random_inputs
+from convc.testing import error_bound, guarded, random_inputs
+from convc.testing.guarded import call as call
 from tests.numerics.cases import Case
 
 Array = npt.NDArray[Any]
-SENTINEL = 12345
-GUARD_ROWS = 2
 
 
 def combined(cases: Sequence[Case]) -> Graph:
@@ -50,37 +48,6 @@ def _operand_names(case: Case) -> list[str]:
     if isinstance(case.op, Update):
         return ["w", "g", *case.op.state, *case.op.scalars]
     return [f"x{k}" for k in range(len(case.inputs))]
-
-
-def call(program: Program, inputs: Mapping[str, Array], rows: int) -> list[Array]:
-    """Outputs in order, in float64. Behind the n rows of every input lies NaN (or -1 for integers), and behind
-    those of every output a sentinel that must still be there afterwards. Stores are set from `inputs`."""
-    graph = program.graph
-    for v in graph.inputs_of("parameter", "state", "constant"):
-        program.parameters[v.name][...] = inputs[v.name]
-    data = [_with_poison_behind(v, inputs[v.name]) for v in graph.inputs_of("data")]
-    scalars = {v.name: float(inputs[v.name]) for v in graph.inputs_of("scalar")}
-    whole, views = [], []
-    for v in graph.outputs:
-        shape = run_shape(v.type, rows)
-        outer = (shape[0] + GUARD_ROWS, *shape[1:]) if v.type.rows is not None else shape
-        whole.append(np.full(outer, SENTINEL, DTYPES[v.type.dtype]))
-        views.append(whole[-1][: shape[0]] if v.type.rows is not None else whole[-1])
-    program(*data, out=views, **scalars)
-    for v, array in zip(graph.outputs, whole):
-        if v.type.rows is not None:
-            assert (array[rows:] == SENTINEL).all(), f"%{v.name} is written beyond its {rows} rows"
-    return [a.astype(np.float64) for a in views]
-
-
-def _with_poison_behind(v: Value, array: Array) -> Array:
-    dtype = DTYPES[v.type.dtype]
-    if v.type.rows is None:
-        return np.asarray(array, dtype, "C")
-    poison = -1 if dtype.kind == "i" else np.nan
-    whole = np.full((int(v.type.rows) + GUARD_ROWS, *array.shape[1:]), poison, dtype)
-    whole[: len(array)] = array
-    return whole[: len(array)]
 
 
 def poison(program: Program, inputs: Mapping[str, Array], values: Sequence[float] = (np.nan, np.inf, -3e38)) -> None:
@@ -126,17 +93,7 @@ def assert_within(program: Program, graph: Graph, inputs: Mapping[str, Array], f
 
 
 def misfit(name: str, found: Array, exact: Array, bound: Array) -> str:
-    """What is wrong with the array in words, or nothing."""
-    off = np.asarray(np.abs(found - exact))
-    off[found == exact] = 0  # infinities too
-    off[np.isnan(found) & np.isnan(exact)] = 0
-    bad = ~np.asarray(off <= bound * (1 + 1e-6) + 1e-13 * np.abs(exact))
+    """What is wrong with the array in words, or nothing; a bound is asked for nearly everywhere."""
     if np.isinf(bound).mean() > 0.02:
         return f"{name}: no bound for {int(np.isinf(bound).sum())} of {bound.size} numbers"
-    if not bad.any():
-        return ""
-    at = tuple(int(i) for i in np.argwhere(bad)[0])
-    return (
-        f"{name}: {int(bad.sum())} of {bad.size} numbers are wrong; at {list(at)} it is {found[at]:.9g},"
-        f" should be {exact[at]:.9g}, may be off by {bound[at]:.3g}"
-    )
+    return guarded.misfit(name, found, exact, bound)

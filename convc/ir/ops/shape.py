@@ -99,7 +99,9 @@ class Relayout(Op, name="relayout"):
         return (np.array(x),)
 
     def vjp(self, b: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
-        return grads
+        dy, x = grads[0], node.inputs[0].type
+        assert dy is not None
+        return (dy if dy.type == x else b(Relayout(result=x), dy),)
 
     def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
         axes = axes_of(outputs[0])
