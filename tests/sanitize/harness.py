@@ -26,9 +26,13 @@ from tests.numerics.helpers import misfit
 Array = npt.NDArray[Any]
 Edit = Callable[[str, str], str]
 """(file, text) -> text: a bug to plant in what was emitted."""
+Results = tuple[list[Array], dict[str, Array]]
+"""Outputs in order, and parameters and state by name."""
 RED_ZONE = 256
 """Bytes between tensors of the arena, at least: four vectors of the widest kind."""
 ALIGNMENT = 64
+ALLOWED = 1e-4
+"""Of a tensor's greatest update, as between a step and its interpretation: tests/numerics/test_train_step.py."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ ADDRESS = Flavour(
     {"ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1", "UBSAN_OPTIONS": "halt_on_error=1"},
     separate=True,
 )  # fmt: skip
+PLAIN = Flavour("plain", (), {})
 THREAD = Flavour("thread", ("-fsanitize=thread",), {"TSAN_OPTIONS": "halt_on_error=1"})
 
 
@@ -74,11 +79,11 @@ class Run:
     skew: int = 0
 
 
-def driver(flavour: Flavour, folder: Path) -> Path:
-    """The driver and the thread pool, built with the sanitizer."""
+def driver(flavour: Flavour, folder: Path, edit: Callable[[str], str] = str) -> Path:
+    """The driver and the thread pool, built with the sanitizer; `edit` plants a bug in the pool."""
     here = Path(__file__).parent
     pool = folder / "pool.c"
-    pool.write_text(resources.files("convc").joinpath("templates/c/pool.c").read_text(encoding="utf-8"))
+    pool.write_text(edit(resources.files("convc").joinpath("templates/c/pool.c").read_text(encoding="utf-8")))
     built = folder / f"driver_{flavour.name}"
     command = [*flavour.compiler().argv, "-O1", "-g", str(here / "driver.c"), str(pool), "-o", str(built), "-ldl"]
     done = subprocess.run([*command, "-pthread"], capture_output=True, text=True)
@@ -131,8 +136,8 @@ class Built:
     library: Path
     entry: str
 
-    def __call__(self, runs: Sequence[Run], folder: Path) -> list[tuple[list[Array], dict[str, Array]]]:
-        """Outputs in order, and parameters and state by name, of every run. Raises Finding."""
+    def __call__(self, runs: Sequence[Run], folder: Path) -> list[Results]:
+        """The results of every run. Raises Finding."""
         file, results = folder / "runs.bin", folder / "results.bin"
         with file.open("wb") as f:
             for part in self._parts(runs):
@@ -161,7 +166,7 @@ class Built:
             parts += arrays
         return parts
 
-    def _read(self, runs: Sequence[Run], written: bytes) -> list[tuple[list[Array], dict[str, Array]]]:
+    def _read(self, runs: Sequence[Run], written: bytes) -> list[Results]:
         found, at = [], 0
         values = (*self.graph.outputs, *self.graph.inputs_of(*KINDS))
         for run in runs:
@@ -191,9 +196,7 @@ def build(graph: Graph, flavour: Flavour, driver: Path, edit: Edit = lambda file
     return Built(flavour, driver, graph, library, source.entry)
 
 
-def assert_right(
-    trace: Trace, stage: str, run: Run, outputs: Sequence[Array], stores: Mapping[str, Array]
-) -> None:
+def assert_right(trace: Trace, stage: str, run: Run, outputs: Sequence[Array], stores: Mapping[str, Array]) -> None:
     """Outputs and updates as near to those of the stage's interpretation as the kernels' bounds say."""
     kernels, graph = trace.after("schedule"), trace.after(stage)
     exact, bound = interpret(graph, run.inputs), error_bound(kernels, run.inputs)
@@ -201,3 +204,17 @@ def assert_right(
     wrong = [misfit(v.name, a, exact[v.name], bound[k.name]) for v, a, k in triples]
     wrong += [misfit(name, stores[name], exact[name], bound[name]) for name in graph.updates]
     assert not any(wrong), f"with {run.rows} rows:\n" + "\n".join(filter(None, wrong))
+
+
+def assert_same(run: Run, updates: Sequence[str], one: Results, other: Results) -> None:
+    """Outputs and updates of two builds of one program: what differs is where a multiply-add rounds once or twice.
+
+    Compared are the updates themselves: the arrays would agree to many digits whatever was added to them.
+    """
+    for a, b in zip(one[0], other[0], strict=True):
+        assert np.abs(a - b).max() <= ALLOWED * np.abs(b).max()
+    for name in updates:
+        before = np.asarray(run.inputs[name])
+        a, b = one[1][name] - before, other[1][name] - before
+        assert np.abs(a - b).max() <= ALLOWED * np.abs(b).max(), name
+        assert np.abs(b).max() > 0, name
