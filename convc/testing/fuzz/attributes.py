@@ -9,8 +9,9 @@ from random import Random
 from typing import Any, Union, get_args, get_origin
 
 from convc.errors import IRError
-from convc.ir.attributes import attribute_fields, hints, required
+from convc.ir.attributes import attribute_fields, required
 from convc.ir.core import Op
+from convc.ir.fields import hints
 from convc.ir.types import TensorType
 
 WHOLE = (0, 1, 1, 2, 2, 3, 3, 4, 5)
