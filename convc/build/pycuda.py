@@ -36,7 +36,8 @@ REQUIREMENT = f"pycuda>={OLDEST}"
 HEADERS = ("nvidia-cuda-runtime==13.0.*", "nvidia-cuda-profiler-api==13.0.*")
 NEEDED = ("cuda.h", "cudaProfiler.h")
 _FUNCTION = re.compile(r"\bcu[A-Z]\w*")
-_COMPLAINT = re.compile(r"^.*(?:\berror: |\bERROR: ).*$", re.MULTILINE)
+# Not pip's own line, which says only that there are more.
+_COMPLAINT = re.compile(r"^.*\b(?:error|ERROR): (?!subprocess-exited).*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ def install(cache: Cache | None = None) -> str:
     return installed()
 
 
-def kept(cache: Cache, toolkit: Toolkit | None = None) -> Path | None:
+def kept(cache: Cache) -> Path | None:
     """The wheel that was built earlier for this Python, or None."""
-    key = _key(toolkit or find_toolkit())
+    key = _key(find_toolkit())
     name = cache.get(key, "name")
     return cache.get(key, name.read_text("utf-8")) if name else None
 
@@ -99,19 +100,21 @@ def build(cache: Cache) -> Path:
     """Builds the wheel and returns its place in the cache. Takes a minute or two, and the package index."""
     cxx, toolkit = _compiler(), find_toolkit()
     click.echo(f"building PyCUDA with {cxx.name} and the headers of {toolkit.root if toolkit else 'wheels'}")
+    command = shlex.join(cxx.argv)
+    # The C++ library that zig builds goes where the one of C goes.
+    variables = {"CC": command, "CXX": command, "ZIG_GLOBAL_CACHE_DIR": str(cache.root / "zig")}
     with cache.scratch({}) as folder:
         include = toolkit.include if toolkit else _headers(cache, folder / "headers")
-        driver = build_driver(cxx, include, folder)
+        driver = build_driver(cxx, include, folder, **variables)
         source = _source(cache, folder)
         (source / "siteconf.py").write_text(_configuration(include, folder, toolkit), "utf-8")
-        command = shlex.join(cxx.argv)
-        _pip(cache, "wheel", "--no-deps", str(source), "--wheel-dir", str(folder), CC=command, CXX=command)
+        _pip(cache, "wheel", "--no-deps", str(source), "--wheel-dir", str(folder), **variables)
         (wheel,) = folder.glob("*.whl")
         _check(cache, wheel, driver)
         return cache.put(_key(toolkit), {"name": wheel.name.encode(), wheel.name: wheel}) / wheel.name
 
 
-def build_driver(cxx: Compiler, include: Path, folder: Path) -> Path:
+def build_driver(cxx: Compiler, include: Path, folder: Path, **variables: str) -> Path:
     """libcuda.so in the folder: the functions that the headers name, each of which returns an error.
 
     Its soname is the driver's, so that what is linked with it asks for the driver.
@@ -121,7 +124,7 @@ def build_driver(cxx: Compiler, include: Path, folder: Path) -> Path:
     source, library = folder / "libcuda.cpp", folder / "libcuda.so"
     source.write_text("".join(f'extern "C" int {name}() {{ return 100; }}\n' for name in names), "utf-8")
     flags = ("-shared", "-fPIC", "-O1", "-w", "-Wl,-soname,libcuda.so.1")
-    result = _run([*cxx.argv, *flags, str(source), "-o", str(library)])
+    result = _run([*cxx.argv, *flags, str(source), "-o", str(library)], **variables)
     if result.returncode != 0:
         raise ToolchainError(
             f"{shlex.join(cxx.argv)} builds no library ({_first_error(result.stdout)}): "
@@ -191,7 +194,7 @@ def _run(command: Sequence[str], **variables: str) -> subprocess.CompletedProces
     """Both streams as one text."""
     return subprocess.run(
         command,
-        env={**os.environ, **variables},
+        env={**os.environ, "LC_ALL": "C", **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -207,7 +210,7 @@ def _failure(cache: Cache, what: str, log: str) -> ToolchainError:
 
 def _first_error(log: str) -> str:
     lines = _COMPLAINT.findall(log) or log.strip().splitlines()[-1:] or ["no message"]
-    return lines[0].strip()
+    return lines[0].strip()[:300]
 
 
 def _numbers(text: str) -> tuple[int, ...]:

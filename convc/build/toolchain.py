@@ -128,14 +128,24 @@ def find_cxx() -> Compiler:
 
     Raises ToolchainError where there is none. Only PyCUDA is built with it.
     """
-    asked = shlex.split(os.environ.get("CXX", ""))
-    on_path = [(path, *asked[1:]) for path in map(shutil.which, asked[:1] or ("c++", "g++", "clang++")) if path]
-    zig = [(sys.executable, "-m", "ziglang", "c++")] if importlib.util.find_spec("ziglang") and not asked else []
-    for argv in (*on_path, *zig):
+    text = os.environ.get("CXX", "")
+    try:
+        asked = shlex.split(text)
+    except ValueError as error:
+        raise ToolchainError(f"CXX is not a command line ({error}): {text!r}") from None
+    candidates = [(path, *asked[1:]) for path in map(shutil.which, asked[:1] or ("c++", "g++", "clang++")) if path]
+    zig = importlib.util.find_spec("ziglang")
+    if zig and zig.origin and not asked:  # the program itself: who builds in an environment of its own has no module
+        candidates.append((str(Path(zig.origin).with_name("zig")), "c++"))
+    for argv in candidates:
         if found := _probe(argv):
             return found
-    looked = f"CXX names {shlex.join(asked)!r}, which" if asked else "none of c++, g++, clang++ on PATH, nor ziglang,"
-    raise ToolchainError(f"no C++ compiler: {looked} runs here; run `pip install ziglang`, or install g++ or clang++")
+    if asked:
+        raise ToolchainError(f"CXX names {text!r}, which does not run as a C++ compiler here: set another, or unset it")
+    raise ToolchainError(
+        "no C++ compiler: none of c++, g++, clang++ on PATH, nor the Python package ziglang, runs here; "
+        "run `pip install ziglang`, or install g++ or clang++ as a system package, or set CXX"
+    )
 
 
 def _compiler_asked_for(text: str) -> Compiler:
