@@ -99,8 +99,8 @@ def kept(cache: Cache) -> Path | None:
 def build(cache: Cache) -> Path:
     """Builds the wheel and returns its place in the cache. Takes a minute or two, and the package index."""
     cxx, toolkit = _compiler(), find_toolkit()
-    click.echo(f"building PyCUDA with {cxx.name} and the headers of {toolkit.root if toolkit else 'wheels'}")
     command = shlex.join(cxx.argv)
+    click.echo(f"building PyCUDA with {command} and the headers of {toolkit.root if toolkit else 'wheels'}")
     # The C++ library that zig builds goes where the one of C goes.
     variables = {"CC": command, "CXX": command, "ZIG_GLOBAL_CACHE_DIR": str(cache.root / "zig")}
     with cache.scratch({}) as folder:
@@ -169,7 +169,8 @@ def _configuration(include: Path, driver: Path, toolkit: Toolkit | None) -> str:
         "CUDADRV_LIB_DIR": [str(driver)],
         "CUDA_ENABLE_CURAND": curand is not None,
         "CURAND_LIB_DIR": [str(curand)] if curand else [],
-        "CXXFLAGS": ["-O1", "-g0", "-w"],
+        # Its Boost uses std::auto_ptr, which C++17 removed and LLVM's library no longer has there.
+        "CXXFLAGS": ["-std=c++14", "-O1", "-g0", "-w"],
     }
     return "".join(f"{name} = {value!r}\n" for name, value in values.items())
 
