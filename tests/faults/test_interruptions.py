@@ -13,6 +13,7 @@ import pytest
 
 from convc.report.history import read_timing
 from tests.faults.conftest import Commands
+from tests.faults.damage import damaged
 
 STUDY = ("study", "model.py:tiny", "--data", "bands.npz", "--lr", "0.1", "0.02", "--epochs", "2", "--batch", "16")
 TRAIN = ("train", "model.py:tiny", "--data", "bands.npz", "--epochs", "3", "--batch", "16")
@@ -99,6 +100,35 @@ def test_a_few_kills_and_failures(runs: Runs) -> None:
     for kind in ("write", "fsync", "rename"):
         at = [i for i, operation in enumerate(runs.operations) if operation.startswith(kind)]
         check_failure(runs, at[len(at) // 2])
+    check_damages(runs, 3, seed=3)
+
+
+def check_damages(runs: Runs, count: int, seed: int) -> int:
+    """A finished run whose files are damaged goes on right, or is refused in one line; returns how often the latter."""
+    assert runs.go()["code"] == 0
+    kept = runs.out.with_name(f"{runs.out.name}-kept")
+    shutil.copytree(runs.out, kept)
+    generator = random.Random(seed)
+    names = [name for name in runs.expected if name.endswith((".csv", ".json", ".safetensors"))]
+    refused = 0
+    for _ in range(count):
+        path = runs.out / generator.choice(names)
+        path.write_bytes(damaged(path.read_bytes(), generator))
+        done = runs.go()
+        if done["code"] == 0:
+            # Whole rows that are gone are trained again, as is the rate that they belong to; only times are lost.
+            own = ("timing.csv", "checkpoint/study.safetensors")
+            left = runs.contents()
+            assert all(left[name] == runs.expected[name] for name in runs.expected if name not in own), path
+        else:
+            refused += 1
+            assert done["code"] == 1, (path, done["err"])
+            assert re.fullmatch(r"convc: error: [^\n]*(delete|choose another --out)[^\n]*\n", done["err"]), done["err"]
+        shutil.rmtree(runs.out)
+        shutil.copytree(kept, runs.out)
+    shutil.rmtree(runs.out)
+    shutil.rmtree(kept)
+    return refused
 
 
 def check_operations(runs: Runs) -> None:
@@ -144,3 +174,10 @@ def test_kills_of_a_run_that_goes_on_again_and_again(runs: Runs) -> None:
         for _ in range(5):
             runs.go(kill_after=instants.random() * runs.seconds)
         runs.check_resumed()
+
+
+@pytest.mark.slow
+def test_damaged_files_of_a_run(runs: Runs) -> None:
+    refused = check_damages(runs, 200, seed=200)
+    print(f"{runs.name}: 200 damaged files of a finished run, {refused} refused in one line")
+    assert refused >= 100
