@@ -18,6 +18,7 @@ from convc.ir.text import parse_graph
 from convc.models import ZOO
 from convc.nn import Module
 
+MOST_TEXT = 1 << 28
 USER_MODULE = "convc_user_"
 """The start of the name under which a model's file is imported: tells its frames in a traceback from ours."""
 
@@ -48,14 +49,24 @@ def resolve_model(spec: str, shape: Sequence[int] | None = None) -> tuple[Module
 def read_graph(name: str) -> Graph:
     """The graph in a text file, `-` for standard input. Raises ConvcError, with the file's name."""
     try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return parse_graph(data.decode())
+        return parse_graph(_read(name).decode())
     except OSError as error:
         raise ConvcError(f"cannot read {name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConvcError(f"{name} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None
     except ConvcError as error:
         raise type(error)(f"{name}: {error}") from error
+
+
+def _read(name: str) -> bytes:
+    """All that the file gives, which may be a pipe, up to a limit: a device may give without end."""
+    if "\0" in name:
+        raise ConvcError(f"a name of a file holds no NUL, and {name!r} does")
+    with sys.stdin.buffer if name == "-" else open(name, "rb") as stream:
+        data = stream.read(MOST_TEXT + 1)
+    if len(data) > MOST_TEXT:
+        raise ConvcError(f"the text of a graph has at most {MOST_TEXT} bytes, and this has more; give another file")
+    return data
 
 
 def _from_python(path: Path, function: str) -> Module:

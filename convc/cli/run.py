@@ -11,6 +11,7 @@ from typing import Any, Literal
 import click
 from click.core import ParameterSource
 
+from convc.build.files import read_whole
 from convc.cli.lowering import lower_model
 from convc.cli.options import DEVICE_HELP, SHAPE_HELP, arch_option, shape_of, working
 from convc.codegen.cuda.emit import CudaSource
@@ -18,6 +19,7 @@ from convc.codegen.emission import MANIFEST
 from convc.compiler import MODES
 from convc.emulator import Counter, Report
 from convc.errors import ConvcError, DataError
+from convc.ir.core import Graph
 from convc.ir.text import parse_graph
 from convc.passes.pipeline import Trace
 from convc.runtime.cpu import CpuExecutable
@@ -118,26 +120,43 @@ def _folder(folder: Path, target: str, shape: tuple[int, ...] | None) -> tuple[T
     if shape is not None:
         raise ConvcError(f"a folder has the shape that it was compiled for: leave out --shape for {folder}")
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(_read(folder, MANIFEST))
         name = f"src/{manifest['entry']}.cu"
-        passes, hashes = ["input", *manifest["passes"]], manifest["files"]
-        if manifest["target"] != "cuda" or target == "cpu":
-            raise ConvcError(
-                f"{folder} was compiled for {manifest['target']}: only CUDA runs from a folder, with --target emulator "
-                "or cuda"
-            )
-        text = (folder / name).read_text(encoding="utf-8")
-        stages = [
-            (p, parse_graph((folder / f"ir/{i:02}_{p}.conv").read_text(encoding="utf-8"))) for i, p in enumerate(passes)
-        ]
-    except OSError as error:
-        what = f"{folder} is no folder of `convc compile --target cuda`"
-        raise DataError(f"{what}: cannot read {error.filename}") from None
-    except (ValueError, KeyError, TypeError):
+        files = [f"ir/{i:02}_{p}.conv" for i, p in enumerate(("input", *manifest["passes"]))]
+        hashes = {file: str(manifest["files"][file]) for file in (name, *files)}
+        compiled_for = str(manifest["target"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError(f"{folder}/{MANIFEST} is not what `convc compile` writes: compile the model again") from None
-    if hashlib.sha256(text.encode()).hexdigest() != hashes.get(name):
+    if compiled_for != "cuda" or target == "cpu":
+        raise ConvcError(
+            f"{folder} was compiled for {compiled_for}: only CUDA runs from a folder, with --target emulator or cuda"
+        )
+    data = _read(folder, name)
+    if hashlib.sha256(data).hexdigest() != hashes[name]:
         click.echo(f"{folder / name} was edited since it was compiled")
-    return Trace(stages), text
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{folder / name} is not UTF-8 text (byte {error.start})") from None
+    return Trace([(file[6:-5], _stage(folder, file, hashes[file])) for file in files]), text
+
+
+def _stage(folder: Path, file: str, digest: str) -> Graph:
+    """The graph in a file of the folder. Only the CUDA may be edited: it is compared with what the IR means."""
+    data = _read(folder, file)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise DataError(
+            f"{folder / file} was edited or damaged since it was compiled, and only the .cu may be: "
+            "compile the model again"
+        )
+    return parse_graph(data.decode())
+
+
+def _read(folder: Path, file: str) -> bytes:
+    try:
+        return read_whole(folder / file)
+    except DataError as error:
+        raise DataError(f"{folder} is no folder of `convc compile --target cuda`: {error}") from None
 
 
 def _print_launches(executable: EmulatorExecutable, text: str) -> None:
