@@ -38,7 +38,7 @@ def conv(op: Any, x: Any, w: Any) -> Any:
 
 def gradient(function: Callable[[Any], Any], shape: Any, dy: Any, *at: Any) -> Any:
     """PyTorch's own gradient of `function` at `at` (zeros where left out)."""
-    x = (at[0] if at else torch.zeros([int(e) for e in shape], dtype=torch.float64)).clone().requires_grad_()
+    x = (at[0] if at else torch.zeros([int(e) for e in shape], dtype=dy.dtype)).clone().requires_grad_()
     return torch.autograd.grad(function(x), x, dy)[0]
 
 
