@@ -52,6 +52,9 @@ class Dropout(Pointwise, name="dropout"):
             raise IRError(f"seed and step must be {WORD}, but they are {seed} and {step}")
         return super().infer(x)
 
+    def dtypes(self, operand: int) -> tuple[str, ...]:
+        return ("i32",) if operand else ("f32",)
+
     def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
         return 2**31 if operand else None
 

@@ -12,6 +12,7 @@ import numpy as np
 from convc.errors import IRError
 from convc.ir.core import Array, Builder, Node, Op, Value
 from convc.ir.index import Axis, Index
+from convc.ir.kernel_rules import EXACT_BELOW
 from convc.ir.kernels import Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce, Stage, axes_of
 from convc.ir.ops.reduce import count
@@ -117,14 +118,22 @@ class Labelled(Op):
     traits = frozenset({"labelled"})
     label_operand: ClassVar[int] = 1
 
+    def dtypes(self, operand: int) -> tuple[str, ...]:
+        return ("i32",) if operand == self.label_operand else ("f32",)
+
     def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
         return int(inputs[operand - 1].shape[1]) if operand == self.label_operand else None
 
     def check(self, z: TensorType, labels: TensorType) -> None:
+        """Raises IRError where they do not fit; a label is compared in f32, which holds numbers to 2^24."""
         if z.rank != 2:
             raise IRError(f"logits must be [N,K], but {z} has rank {z.rank}")
         if labels.dtype != "i32" or labels.shape != (z.shape[0],):
             raise IRError(f"labels must be {TensorType('i32', (z.shape[0],))}, one for each row of {z}, not {labels}")
+        if z.shape[1] > EXACT_BELOW:
+            raise IRError(
+                f"there may be at most {EXACT_BELOW} classes, for labels to be exact in f32, not {z.shape[1]}"
+            )
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,8 @@ class Normalisation(Op):
 
     def infer(self, *operands: Any) -> tuple[TensorType, ...]:
         x = operands[0]
-        if x.rank != 4 or x.dtype not in ("f32", "f64"):
-            raise IRError(f"x must be NCHW in f32, but it is {x}")
+        if x.rank != 4:
+            raise IRError(f"x must be NCHW, but it is {x}")
         if any(t.logical() != x.logical() for t in operands):
             raise IRError(f"operands must have one type, but they are {', '.join(map(str, operands))}")
         return (x,)

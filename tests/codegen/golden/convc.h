@@ -65,7 +65,10 @@ typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef int32_t i32x16_unaligned __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint64_t u64x16 __attribute__((vector_size(128)));
 
-INLINE f32x16 f32x16_splat(float x) { return (f32x16){} + x; }
+INLINE f32x16 f32x16_splat(float x) /* 0 + x would take the sign of -0, and bits of an integer */
+{
+    return (f32x16){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+}
 INLINE f32x16 f32x16_load(const float *p) { return *(const f32x16_unaligned *)p; }
 INLINE f32x16 f32x16_load_i32(const int32_t *p)
 {

@@ -48,21 +48,18 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
  */
 
 /* All stages of one outer point; `partial` tests the last lanes. */
-INLINE void relayout_i32_point(const int32_t *restrict labels_ptr, int32_t *restrict labels_blocked_ptr,
+INLINE void relayout_i32_point(const float *restrict labels_ptr, float *restrict labels_blocked_ptr,
         const long rows, const long n_block, const int partial)
 {
     (void)partial;
     {
-        f32x16_store_i32(labels_blocked_ptr + n_block * 16, (partial ? ({
-            f32x16 lanes;
-            for (int lane = 0; lane < 16; ++lane)
-                lanes[lane] = n_block * 16 + lane < rows ? (float)labels_ptr[n_block * 16 + lane] : 0.0f;
-            lanes;
-        }) : f32x16_load_i32(labels_ptr + n_block * 16)));
+        f32x16_store(labels_blocked_ptr + n_block * 16, (partial ?
+                f32x16_load_lanes(labels_ptr + n_block * 16, 0 - (n_block * 16), rows - (n_block * 16),
+                0.0f) : f32x16_load(labels_ptr + n_block * 16)));
     }
 }
 
-void relayout_i32(const int32_t *restrict labels_ptr, int32_t *restrict labels_blocked_ptr, const long rows,
+void relayout_i32(const float *restrict labels_ptr, float *restrict labels_blocked_ptr, const long rows,
         const long thread, const long threads)
 {
     const long jobs = ((rows + 15) / 16);
@@ -569,7 +566,7 @@ void w_sgd_momentum_f32(const float *w_ptr, const float *restrict t11_ptr, const
  */
 void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, const long rows,
         const long thread, const long threads);
-void relayout_i32(const int32_t *restrict labels_ptr, int32_t *restrict labels_blocked_ptr, const long rows,
+void relayout_i32(const float *restrict labels_ptr, float *restrict labels_blocked_ptr, const long rows,
         const long thread, const long threads);
 void conv1_fprop_relu_f32_3x4x16(const float *restrict x_blocked_ptr, const float *restrict w_ptr,
         float *restrict t1_ptr, const long rows, const long thread, const long threads);
@@ -604,8 +601,8 @@ void case_step(void *context, int thread, int threads, void (*barrier)(void))
 
     /* relayout_i32: %labels_blocked */
     relayout_i32(
-        (int32_t *)call->inputs[1],
-            (int32_t *)(call->arena + 16896),
+        (float *)call->inputs[1],
+            (float *)(call->arena + 16896),
                 rows, thread, threads);
 
     barrier();
