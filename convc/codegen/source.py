@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from convc.codegen.card import Card
@@ -13,7 +13,8 @@ from convc.codegen.storage import Place
 from convc.codegen.terms import Placed
 from convc.errors import IRError
 from convc.ir.core import Graph, Node, Value
-from convc.ir.kernels import Gemm, Loops
+from convc.ir.kernel_rules import copied, is_copy
+from convc.ir.kernels import Gemm, KernelOp, Loops
 
 DTYPES = ("f32", "i32")
 
@@ -59,7 +60,7 @@ class Kernel:
     def placed(self) -> tuple[list[Placed], list[Placed]]:
         """Operands and results as the kernel's pointers."""
         values = (*self.node.inputs, *self.node.outputs)
-        placed = [Placed(p.pointer, v.type) for p, v in zip(self.parameters, values)]
+        placed = [Placed(p.pointer, replace(v.type, dtype=p.dtype)) for p, v in zip(self.parameters, values)]
         return placed[: len(self.node.inputs)], placed[len(self.node.inputs) :]
 
 
@@ -83,9 +84,6 @@ class Source:
 
 def check_values(graph: Graph, target: str) -> None:
     """Raises IRError for a dtype that the target does not compute in, and for inputs or outputs with a layout."""
-    for v in graph.values():
-        if v.type.dtype not in DTYPES:
-            raise IRError(f"target {target} computes in f32 with i32 labels and indices, but %{v.name} is {v.type}")
     for v in (*graph.inputs, *graph.outputs):
         if v.type.layout is not None:
             raise IRError(
@@ -104,11 +102,25 @@ def kernel_name(node: Node) -> str:
 
 
 def parameters_of(node: Node, places: Mapping[Value, Place]) -> tuple[Parameter, ...]:
-    """One pointer for each operand and result."""
+    """One pointer for each operand and result.
+
+    A copy of i32 elements moves 32 bits, and what they mean is nothing to it: its pointers are f32, like all registers.
+    """
     values = (*node.inputs, *node.outputs)
+    bits = _copied(node)
     pointers = unique(f"{identifier(v.name, 't')}_ptr" for v in values)
     where = [places[v] for v in values]
     return tuple(
-        Parameter(p, v.type.dtype, i >= len(node.inputs), places[v], where.count(where[i]) == 1)
+        Parameter(p, "f32" if i in bits else v.type.dtype, i >= len(node.inputs), places[v], where.count(where[i]) == 1)
         for i, (p, v) in enumerate(zip(pointers, values))
     )
+
+
+def _copied(node: Node) -> set[int]:
+    """The numbers of the operands and results (counted on behind the operands) that are i32 and copied as they are."""
+    op, inputs = node.op, [v.type for v in node.inputs]
+    if not isinstance(op, KernelOp) or all(t.dtype == "f32" for t in inputs):
+        return set()
+    stores = tuple(op.stores())
+    found = set(copied(stores, tuple(op.roots())[len(stores) :], inputs))
+    return found | {len(inputs) + s.output for s in stores if is_copy(s.value, inputs)}

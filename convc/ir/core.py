@@ -77,6 +77,10 @@ class Op:
         """What the interpreter calls: the reference, for operators that need not know n to make their result."""
         return self.reference(*arrays)
 
+    def dtypes(self, operand: int) -> tuple[str, ...]:
+        """The dtypes that operand number `operand` may have: what it computes right on every target."""
+        return ("f32",)
+
     def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
         """Where operand number `operand` is read as whole numbers 0 <= v < limit (labels, indices): the limit."""
         return None
@@ -239,10 +243,14 @@ class Builder:
 
 
 def checked_infer(op: Op, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
-    """`op.infer`, its error completed with the operator and its operand types."""
+    """`op.infer` and the operands' dtypes; an error is completed with the operator and its operand types."""
     call = f"{op.name}({', '.join(map(str, inputs))})"
     try:
-        return op.infer(*inputs)
+        results = op.infer(*inputs)
+        for number, t in enumerate(inputs):
+            if t.dtype not in op.dtypes(number):
+                raise IRError(f"operand {number} must be {' or '.join(op.dtypes(number))}, but it is {t}")
+        return results
     except IRError as error:
         raise IRError(f"{call}: {error}") from None
     except TypeError as error:

@@ -30,6 +30,7 @@ UNARY_FN: dict[str, Callable[[Array], Array]] = {
     "exp": np.exp,
     "log": np.log,
     "expm1": np.expm1,
+    "log1p": np.log1p,
     "tanh": np.tanh,
     "sqrt": np.sqrt,
     "abs": np.abs,

@@ -69,6 +69,7 @@ def _named_factor(c: Cursor, name: str, axes: Iterable[Axis]) -> Scalar:
 
 def parse_loops(c: Cursor) -> tuple[LoopNest, AnyLoopSchedule | None]:
     """`for(..)  reduce(..) ..  map(..) {..}  schedule {..}`"""
+    start = c.pos
     c.expect("for", "and the outer axes of the loop nest")
     outer = _axes(c, {})
     known: set[str] = set()
@@ -77,7 +78,8 @@ def parse_loops(c: Cursor) -> tuple[LoopNest, AnyLoopSchedule | None]:
         axes = _axes(c, {a.name: a for a in outer})
         scope = _scope((*outer, *axes), known)
         stages.append(_map(c, axes, scope) if keyword == "map" else _reduce(c, axes, scope, known))
-    return LoopNest(outer, tuple(stages)), _schedule(c, (LoopSchedule, TeamSchedule, TransposeSchedule))
+    nest = c.attempt(start, LoopNest, outer, tuple(stages))
+    return nest, _schedule(c, (LoopSchedule, TeamSchedule, TransposeSchedule))
 
 
 def _map(c: Cursor, axes: tuple[Axis, ...], scope: Scope) -> Map:

@@ -10,9 +10,17 @@ import numpy as np
 from convc.errors import IRError
 from convc.ir.core import RESULT, Array, Op
 from convc.ir.gemm_view import GemmView
-from convc.ir.index import Index
+from convc.ir.kernel_rules import (
+    check_factor,
+    check_load,
+    check_store,
+    check_whole_store,
+    check_words,
+    copied,
+    small_locals,
+)
 from convc.ir.loop_nest import LoopNest, Reduce
-from convc.ir.scalar import Const, Load, Random, Scalar, Store, loads, walk
+from convc.ir.scalar import Scalar, Store, loads
 from convc.ir.types import TensorType
 
 
@@ -190,33 +198,36 @@ class KernelOp(Op):
     def label(self) -> str:
         return self.title or self.name
 
+    def dtypes(self, operand: int) -> tuple[str, ...]:
+        return ("f32", "i32")
+
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        for load, place in self.accesses():
-            tensors, what = (inputs, "reads $") if load else (self.results, "stores ")
-            if place[0] >= len(tensors):
-                raise IRError(f"{self.label} {what}{place[0]}, but there are only {len(tensors)}")
-            if len(place[1]) != tensors[place[0]].rank:
-                raise IRError(
-                    f"{self.label} {what}{place[0]} at {len(place[1])} coordinates, but it is {tensors[place[0]]}"
-                )
-        for e in (e for root in self.roots() for e in walk(root) if isinstance(e, Random)):
-            for word in e.children():
-                whole = isinstance(word, Const) and 0 <= word.value < 2**24 and word.value.is_integer()
-                if not whole and not (isinstance(word, Load) and inputs[word.operand] == TensorType("i32", ())):
-                    raise IRError(
-                        f"{self.label}: seed and step of random must be operands of type i32[], or whole numbers"
-                        " below 2^24"
-                    )
+        try:
+            self.check(inputs)
+        except IRError as error:
+            raise IRError(f"{self.label} {error}") from None
         return self.results
 
-    def accesses(self) -> Iterator[tuple[bool, tuple[int, tuple[Index, ...]]]]:
-        """(is it a load, (operand or output number, coordinates)) of every load and store."""
-        for e in self.roots():
-            yield from ((True, (x.operand, x.coords)) for x in loads(e))
-        yield from ((False, (s.output, s.coords)) for s in self.stores())
+    def check(self, inputs: Sequence[TensorType]) -> None:
+        """Raises IRError with the rule that an access or a value breaks."""
+        roots, stores = tuple(self.roots()), tuple(self.stores())
+        for e in dict.fromkeys(e for root in roots for e in loads(root)):
+            check_load(e, inputs)
+        small = self.small_locals()
+        for s in stores:
+            check_store(s, self.results)
+            check_whole_store(s, self.results[s.output], inputs, small)
+        for root in roots:
+            check_words(root, inputs)
+        if any(t.dtype != "f32" for t in inputs):
+            copied(stores, roots[len(stores) :], inputs)
+
+    def small_locals(self) -> dict[str, bool]:
+        """Results of reductions that are whole numbers below 2^24."""
+        return {}
 
     def roots(self) -> Iterator[Scalar]:
-        """Every scalar expression of the kernel."""
+        """Every scalar expression of the kernel, those that are stored first."""
         yield from (s.value for s in self.stores())
 
     def stores(self) -> Iterator[Store]:
@@ -247,6 +258,12 @@ class Gemm(KernelOp, name="gemm"):
         for view in self.phases:
             view.execute(arrays, rows, outputs)
 
+    def check(self, inputs: Sequence[TensorType]) -> None:
+        super().check(inputs)
+        for view in self.phases:
+            check_factor("a", view.a, inputs)
+            check_factor("b", view.b, inputs)
+
     def stores(self) -> Iterator[Store]:
         yield from (s for view in self.phases for s in view.stores)
 
@@ -267,6 +284,10 @@ class Loops(KernelOp, name="loops"):
 
     def fill(self, arrays: Sequence[Array], rows: int, outputs: Sequence[Array]) -> None:
         self.nest.execute(arrays, rows, outputs)
+
+    def small_locals(self) -> dict[str, bool]:
+        reductions = [s for s in self.nest.stages if isinstance(s, Reduce)]
+        return {k: v for s in reductions for k, v in small_locals(s.results, s.monoid, s.values).items()}
 
     def stores(self) -> Iterator[Store]:
         yield from self.nest.stores

@@ -71,6 +71,11 @@ class LoopNest:
     axes: tuple[Axis, ...]
     stages: tuple[Stage, ...]
 
+    def __post_init__(self) -> None:
+        for axis in (*self.axes, *(a for s in self.stages for a in s.axes)):
+            if axis.extent < 1:
+                raise IRError(f"an axis of a loop nest must have at least 1 point, but {axis.name} has {axis.extent}")
+
     @property
     def flops(self) -> int:
         """Scalar operations at full capacity, loads and index arithmetic not counted."""

@@ -14,7 +14,7 @@ from convc.errors import IRError
 from convc.ir.fields import same
 from convc.ir.index import Axis, Bound, Index, IndexLike
 
-UNARY = ("neg", "exp", "log", "expm1", "tanh", "sqrt", "abs")
+UNARY = ("neg", "exp", "log", "expm1", "log1p", "tanh", "sqrt", "abs")
 BINARY = ("add", "sub", "mul", "div", "max", "min")
 COMPARE = ("gt", "ge", "lt", "le", "eq", "ne")
 DEEPEST = 256

@@ -81,9 +81,7 @@ def row_major(rank: int) -> Layout:
 
 DTYPES: dict[str, np.dtype[np.generic]] = {
     "f32": np.dtype(np.float32),
-    "f64": np.dtype(np.float64),
     "i32": np.dtype(np.int32),
-    "u8": np.dtype(np.uint8),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convc.errors import IRError
-from convc.ir.core import ROLES, Graph, Node, Value, checked_infer
+from convc.ir.core import ROLES, Graph, Node, Role, Value, checked_infer
 
 
 def verify(graph: Graph) -> Graph:
@@ -38,23 +38,36 @@ def verify(graph: Graph) -> Graph:
     return graph
 
 
+KEPT: tuple[Role, ...] = ("parameter", "state")
+"""Roles whose inputs are kept between runs, and may be updated."""
+
+
 def _verify_tables(graph: Graph) -> None:
     inputs = {v.name: v for v in graph.inputs}
+    place = f"graph @{graph.name}"
     for name, role in graph.roles.items():
         if name not in inputs or role not in ROLES:
-            raise IRError(
-                f"graph @{graph.name}: role {role} of %{name} needs an input of that name and one of {', '.join(ROLES)}"
-            )
+            raise IRError(f"{place}: role {role} of %{name} needs an input of that name and one of {', '.join(ROLES)}")
+        t = inputs[name].type
+        if role == "scalar" and (t.rank != 0 or t.layout is not None):
+            raise IRError(f"{place}: an input of role scalar is one number, f32[] or i32[], but %{name} is {t}")
+        if role != "data" and t.rows is not None:
+            raise IRError(f"{place}: only data have batch rows, but %{name}: {t} has role {role}")
     for name, v in graph.updates.items():
         if name not in inputs:
-            raise IRError(f"graph @{graph.name}: update of %{name}, which is no input")
-        if inputs[name].type.logical() != v.type.logical():
-            raise IRError(f"graph @{graph.name}: the update of %{name}: {inputs[name].type} has type {v.type}")
+            raise IRError(f"{place}: update of %{name}, which is no input")
+        if graph.role(name) not in KEPT:
+            role = graph.role(name)
+            raise IRError(
+                f"{place}: an update is the new value of a parameter or of state, but %{name} has role {role}"
+            )
+        if inputs[name].type != v.type:
+            raise IRError(f"{place}: the update of %{name}: {inputs[name].type} has type {v.type}")
     rows = dict.fromkeys(v.type.rows for v in graph.values() if v.type.rows is not None)
     if len(rows) > 1:
-        raise IRError(
-            f"graph @{graph.name}: batch rows must have one capacity, but there are {', '.join(map(str, rows))}"
-        )
+        raise IRError(f"{place}: batch rows must have one capacity, but there are {', '.join(map(str, rows))}")
+    if rows and not any(v.type.rows for v in graph.inputs_of("data")):
+        raise IRError(f"{place}: batch rows are counted by the data, but no data input has any")
 
 
 def describe(node: Node) -> str:

@@ -9,6 +9,7 @@ from functools import partial
 from convc.debug import PassLog
 from convc.errors import IRError
 from convc.ir.core import Graph
+from convc.ir.coverage import check_coverage
 from convc.ir.lexer import did_you_mean, printable
 from convc.ir.ops.optim import Update
 from convc.ir.verify import verify
@@ -81,7 +82,7 @@ class Trace:
 
 def run(graph: Graph, passes: Sequence[Pass], target: Target = CPU) -> Trace:
     """All passes in order; each result is verified."""
-    trace = Trace([("input", verify(graph))])
+    trace = Trace([("input", check_coverage(verify(graph)))])
     log = PassLog(graph.name, len(graph.nodes))
     for function in passes:
         graph = apply(function, graph, target)

@@ -239,6 +239,9 @@ class AdaptiveMaxPoolGrad(AdaptivePool, name="adaptive_max_pool_grad"):
     def infer(self, dy: TensorType, indices: TensorType) -> tuple[TensorType, ...]:
         return winner_gradient(self.result, self.forward_type(self.result.logical()), dy, indices)
 
+    def dtypes(self, operand: int) -> tuple[str, ...]:
+        return ("i32",) if operand == 1 else ("f32",)
+
     def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
         return prod(int(e) for e in self.result.shape[2:]) if operand == 1 else None
 

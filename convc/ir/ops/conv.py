@@ -21,7 +21,7 @@ from convc.ir.gemm_view import ACC, GemmView
 from convc.ir.index import Axis, Index
 from convc.ir.kernels import Gemm
 from convc.ir.scalar import load, store
-from convc.ir.types import MAX_EXTENT, TensorType
+from convc.ir.types import MAX_EXTENT, TensorType, f32
 
 
 @dataclass(frozen=True)
@@ -327,4 +327,4 @@ def _phases(
 
 
 def _type(x: Array) -> TensorType:
-    return TensorType("f64", x.shape)
+    return f32(*x.shape)

@@ -37,6 +37,8 @@ class Dropout(Pointwise, name="dropout"):
     def validate(self) -> None:
         if not 0 <= self.p < 1:
             raise IRError(f"p is the part that is dropped, 0 <= p < 1, not {self.p}")
+        if self.threshold == 1:
+            raise IRError(f"p may be at most 1 - 2^-24, for any element to be kept, not {self.p!r}")
         if not 0 <= self.stream < 2**32:
             raise IRError(f"stream is a number with 0 <= stream < 2^32, not {self.stream}")
 
@@ -49,6 +51,9 @@ class Dropout(Pointwise, name="dropout"):
         if (seed, step) != (WORD, WORD):
             raise IRError(f"seed and step must be {WORD}, but they are {seed} and {step}")
         return super().infer(x)
+
+    def dtypes(self, operand: int) -> tuple[str, ...]:
+        return ("i32",) if operand else ("f32",)
 
     def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
         return 2**31 if operand else None

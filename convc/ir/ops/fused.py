@@ -43,6 +43,11 @@ class Fused(Op, name="fused"):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self._types(inputs)[-1],)
 
+    def dtypes(self, operand: int) -> tuple[str, ...]:
+        said = [self.anchor.dtypes(operand)] if operand < ANCHOR_OPERANDS else []
+        said += [s.op.dtypes(p) for s in self.steps for p, number in enumerate(s.operands) if number == operand]
+        return tuple(t for t in ("f32", "i32") if all(t in dtypes for dtypes in said))
+
     def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
         types = self._types(inputs)
         reads = [(s, place) for s in self.steps for place, number in enumerate(s.operands) if number == operand]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -11,10 +12,11 @@ import numpy as np
 from convc.errors import IRError
 from convc.ir.core import Array, Builder, Node, Op, Value
 from convc.ir.index import Axis, Index
+from convc.ir.kernel_rules import EXACT_BELOW
 from convc.ir.kernels import Loops
-from convc.ir.loop_nest import LoopNest, Map, Reduce, axes_of
+from convc.ir.loop_nest import LoopNest, Map, Reduce, Stage, axes_of
 from convc.ir.ops.reduce import count
-from convc.ir.scalar import IndexValue, Local, Scalar, Unary, exp, load, select, store
+from convc.ir.scalar import IndexValue, Local, Scalar, ScalarLike, Unary, exp, load, select, store
 from convc.ir.types import TensorType
 
 
@@ -28,6 +30,23 @@ def _exp_stages(j: Axis, z: Scalar) -> tuple[Reduce, Reduce]:
     return (
         Reduce((j,), "max", ("top",), (z,)),
         Reduce((j,), "sum", ("total",), (exp(z - Local("top")),)),
+    )
+
+
+def _against(z: Array, labels: Array) -> tuple[Array, Array, Array]:
+    """For each row: z - top, the chosen logit's, and the sum over all others of exp(z - top)."""
+    below = z - z.max(1)[:, None]
+    one_hot = labels[:, None] == np.arange(z.shape[1])
+    others = np.where(one_hot, 0, np.exp(below)).sum(1)
+    return below, np.where(one_hot, below, 0).sum(1), others
+
+
+def _against_stages(j: Axis, z: Scalar, hit: Callable[[ScalarLike, ScalarLike], Scalar]) -> tuple[Reduce, ...]:
+    """top, the chosen logit, and the sum over all others of exp(z - top)."""
+    return (
+        Reduce((j,), "max", ("top",), (z,)),
+        Reduce((j,), "sum", ("chosen",), (hit(z, 0.0),)),
+        Reduce((j,), "sum", ("others",), (hit(0.0, exp(z - Local("top"))),)),
     )
 
 
@@ -88,6 +107,10 @@ def _without(axes: Sequence[Axis], j: Axis) -> tuple[Axis, ...]:
     return tuple(a for a in axes if a is not j)
 
 
+def _hit(label: Scalar, j: Axis, then: ScalarLike, otherwise: ScalarLike) -> Scalar:
+    return select("eq", label, IndexValue(Index.of(j)), then, otherwise)
+
+
 @dataclass(frozen=True)
 class Labelled(Op):
     """Base of operators on logits z [N,K] and labels i32 [N], 0 <= label < K."""
@@ -95,28 +118,40 @@ class Labelled(Op):
     traits = frozenset({"labelled"})
     label_operand: ClassVar[int] = 1
 
+    def dtypes(self, operand: int) -> tuple[str, ...]:
+        return ("i32",) if operand == self.label_operand else ("f32",)
+
     def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
         return int(inputs[operand - 1].shape[1]) if operand == self.label_operand else None
 
     def check(self, z: TensorType, labels: TensorType) -> None:
+        """Raises IRError where they do not fit; a label is compared in f32, which holds numbers to 2^24."""
         if z.rank != 2:
             raise IRError(f"logits must be [N,K], but {z} has rank {z.rank}")
         if labels.dtype != "i32" or labels.shape != (z.shape[0],):
             raise IRError(f"labels must be {TensorType('i32', (z.shape[0],))}, one for each row of {z}, not {labels}")
+        if z.shape[1] > EXACT_BELOW:
+            raise IRError(
+                f"there may be at most {EXACT_BELOW} classes, for labels to be exact in f32, not {z.shape[1]}"
+            )
 
 
 @dataclass(frozen=True)
 class CrossEntropy(Labelled, name="cross_entropy"):
-    """loss[n] = log(sum over j of exp(z[n,j])) - z[n, labels[n]], one number a row."""
+    """loss[n] = log(sum over j of exp(z[n,j])) - z[n, labels[n]], one number a row.
+
+    With c = z[n, label] - max over j and S the sum over the other classes of exp(z - max), it is computed as
+    log1p(S + expm1(c)) - c. No large numbers cancel, whatever the logits' size, and a loss near 0 keeps its digits:
+    where the label has the greatest logit, c is 0 and the loss log1p(S); elsewhere S is at least 1, c below 0.
+    """
 
     def infer(self, z: TensorType, labels: TensorType) -> tuple[TensorType, ...]:
         self.check(z, labels)
         return (TensorType(z.dtype, z.shape[:1]),)
 
     def reference(self, z: Array, labels: Array) -> tuple[Array, ...]:
-        top = z.max(1)
-        lse = np.log(np.exp(z - top[:, None]).sum(1)) + top
-        return (lse - np.take_along_axis(z, labels.astype(int)[:, None], 1)[:, 0],)
+        _, chosen, others = _against(z, labels)
+        return (np.log1p(others + np.expm1(chosen)) - chosen,)
 
     def vjp(self, b: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
         z, labels = node.inputs
@@ -125,19 +160,18 @@ class CrossEntropy(Labelled, name="cross_entropy"):
     def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
         n, j = axes_of(inputs[0], "nj")
         z = load(0, n, j)
-        chosen = select("eq", load(1, n), IndexValue(Index.of(j)), z, 0.0)
-        loss = Unary("log", Local("total")) + Local("top") - Local("chosen")
-        stages = (
-            *_exp_stages(j, z),
-            Reduce((j,), "sum", ("chosen",), (chosen,)),
-            Map((), (store(0, (n,), loss),)),
-        )
-        return Loops(LoopNest((n,), stages), results=tuple(outputs))
+        below = Local("chosen") - Local("top")
+        loss = Unary("log1p", Local("others") + Unary("expm1", below)) - below
+        stages: list[Stage] = [*_against_stages(j, z, partial(_hit, load(1, n), j)), Map((), (store(0, (n,), loss),))]
+        return Loops(LoopNest((n,), tuple(stages)), results=tuple(outputs))
 
 
 @dataclass(frozen=True)
 class CrossEntropyGrad(Labelled, name="cross_entropy_grad"):
-    """dz[n,j] = dloss[n] * (softmax(z)[n,j] - (1 where j = labels[n])), from (dloss, z, labels)."""
+    """dz[n,j] = dloss[n] * (softmax(z)[n,j] - (1 where j = labels[n])), from (dloss, z, labels).
+
+    At the label, softmax - 1 is computed as minus the sum of the other classes' parts: it keeps its digits near 0.
+    """
 
     label_operand: ClassVar[int] = 2
 
@@ -148,15 +182,18 @@ class CrossEntropyGrad(Labelled, name="cross_entropy_grad"):
         return (z,)
 
     def reference(self, dloss: Array, z: Array, labels: Array) -> tuple[Array, ...]:
+        below, chosen, others = _against(z, labels)
         one_hot = labels[:, None] == np.arange(z.shape[1])
-        return (dloss[:, None] * (_softmax(z, 1) - one_hot),)
+        parts = np.where(one_hot, -others[:, None], np.exp(below)) / (others + np.exp(chosen))[:, None]
+        return (dloss[:, None] * parts,)
 
     def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
         n, j = axes_of(inputs[1], "nj")
         z = load(1, n, j)
-        hit = select("eq", load(2, n), IndexValue(Index.of(j)), 1.0, 0.0)
-        dz = load(0, n) * (exp(z - Local("top")) / Local("total") - hit)
-        nest = LoopNest((n,), (*_exp_stages(j, z), Map((j,), (store(0, (n, j), dz),))))
+        hit = partial(_hit, load(2, n), j)
+        total = Local("others") + exp(Local("chosen") - Local("top"))
+        dz = load(0, n) * (hit(-Local("others"), exp(z - Local("top"))) / total)
+        nest = LoopNest((n,), (*_against_stages(j, z, hit), Map((j,), (store(0, (n, j), dz),))))
         return Loops(nest, results=tuple(outputs))
 
 
@@ -221,9 +258,9 @@ class MseGrad(Op, name="mse_grad"):
         return (y,)
 
     def reference(self, dloss: Array, y: Array, target: Array) -> tuple[Array, ...]:
-        return (dloss * 2 * (y - target) / y.size,)
+        return (dloss * (2 / y.size) * (y - target),)
 
     def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
         axes = axes_of(inputs[1])
-        value = load(0) * 2.0 * (load(1, *axes) - load(2, *axes)) / count(axes)
+        value = load(0) * (2.0 / count(axes)) * (load(1, *axes) - load(2, *axes))  # twice a large difference overflows
         return Loops(LoopNest(axes, (Map((), (store(0, axes, value),)),)), results=tuple(outputs))

@@ -39,6 +39,10 @@ class Update(Op):
                 raise IRError(f"{name} must be a scalar, not {t}")
         return (inputs[0], *inputs[2:tensors])
 
+    def dtypes(self, operand: int) -> tuple[str, ...]:
+        scalar = operand - 2 - len(self.state)
+        return ("i32", "f32") if scalar >= 0 and self.scalars[scalar] in self.counts else ("f32",)
+
     def point(self, w: Scalar, g: Scalar, *rest: Scalar) -> tuple[Scalar, ...]:
         """The new parameter and state of one element."""
         raise IRError(f"operator '{self.name}' has no update rule")

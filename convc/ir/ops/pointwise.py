@@ -43,8 +43,6 @@ class Pointwise(Op):
 
     def infer(self, *operands: Any, **_: Any) -> tuple[TensorType, ...]:
         first, *rest = operands
-        if first.dtype not in ("f32", "f64"):
-            raise IRError(f"operands must be f32, but the first is {first}")
         for t in rest:
             if t.shape not in ((), first.shape):
                 raise IRError(f"operands must have one shape, but they are {first} and {t}")

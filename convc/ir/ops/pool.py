@@ -12,6 +12,7 @@ import numpy as np
 from convc.errors import IRError
 from convc.ir.core import RESULT, Array, Builder, Node, Op, Value
 from convc.ir.index import Axis, Bound, Index
+from convc.ir.kernel_rules import EXACT_BELOW
 from convc.ir.kernels import Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce, Stage
 from convc.ir.scalar import Binary, Const, IndexValue, Local, Scalar, load, maximum, scalar, select, store
@@ -45,6 +46,10 @@ class Pool(Op):
     def validate(self) -> None:
         if len(self.kernel) != 2 or min(self.kernel) < 1:
             raise IRError(f"kernel must be two numbers of at least 1, not {list(self.kernel)}")
+        if self.kernel[0] * self.kernel[1] > EXACT_BELOW:
+            raise IRError(
+                f"a window may have at most {EXACT_BELOW} taps, for indices to be exact in f32, not {list(self.kernel)}"
+            )
         if len(self.stride) not in (0, 2) or (self.stride and min(self.stride) < 1):
             raise IRError(f"stride must be two numbers of at least 1, not {list(self.stride)}")
         if len(self.padding) not in (2, 4) or min(self.padding) < 0:
@@ -190,6 +195,9 @@ class MaxPoolGrad(Pool, name="max_pool_grad"):
 
     def infer(self, dy: TensorType, indices: TensorType) -> tuple[TensorType, ...]:
         return winner_gradient(self.result, self.forward_type(self.result.logical()), dy, indices)
+
+    def dtypes(self, operand: int) -> tuple[str, ...]:
+        return ("i32",) if operand == 1 else ("f32",)
 
     def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
         return self.kernel[0] * self.kernel[1] if operand == 1 else None

@@ -12,6 +12,7 @@ from convc.errors import IRError
 from convc.ir.core import RESULT, Array, Builder, Node, Op, Value
 from convc.ir.fields import same
 from convc.ir.index import Axis
+from convc.ir.kernel_rules import EXACT_BELOW
 from convc.ir.kernels import Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce, axes_of
 from convc.ir.scalar import Const, Local, RowCount, Scalar, load, store
@@ -61,7 +62,14 @@ class Broadcast(Op, name="broadcast"):
     mean: bool = False
     result: TensorType = field(kw_only=True, metadata=RESULT)
 
+    def dtypes(self, operand: int) -> tuple[str, ...]:
+        return ("f32",) if self.mean else ("f32", "i32")
+
     def infer(self, y: TensorType) -> tuple[TensorType, ...]:
+        if len(set(self.axes)) != len(self.axes) or any(not 0 <= a < self.result.rank for a in self.axes):
+            raise IRError(f"axes must be different ones of the result's {self.result.rank}, not {list(self.axes)}")
+        if y.dtype != self.result.dtype:
+            raise IRError(f"a broadcast keeps the dtype, but they are {y} and {self.result}")
         kept = tuple(e for i, e in enumerate(self.result.shape) if i not in self.axes)
         if y.shape != kept:
             raise IRError(
@@ -102,6 +110,10 @@ class Full(Op, name="full"):
         return isinstance(other, Full) and same(self.value, other.value) and self.result == other.result
 
     def infer(self) -> tuple[TensorType, ...]:
+        if self.result.dtype == "i32" and not (abs(self.value) <= EXACT_BELOW and self.value.is_integer()):
+            raise IRError(
+                f"a value of {self.result} must be a whole number of at most 2^24 in magnitude, not {self.value}"
+            )
         return (self.result,)
 
     def execute(self, arrays: Sequence[Array], rows: int) -> tuple[Array, ...]:

@@ -26,15 +26,25 @@ def _check_rows(x: TensorType, result: TensorType) -> None:
 
 
 @dataclass(frozen=True)
-class Reshape(Op, name="reshape"):
-    """y has x's elements in row-major order and the declared shape; batch rows stay axis 0."""
+class Moving(Op):
+    """Base of operators whose result's elements are the operand's, bit for bit."""
 
     traits = frozenset({"moves"})
+
+    def dtypes(self, operand: int) -> tuple[str, ...]:
+        return ("f32", "i32")
+
+
+@dataclass(frozen=True)
+class Reshape(Moving, name="reshape"):
+    """y has x's elements in row-major order and the declared shape; batch rows stay axis 0."""
 
     result: TensorType = field(kw_only=True, metadata=RESULT)
 
     def infer(self, x: TensorType) -> tuple[TensorType, ...]:
-        if x.elements != self.result.elements or x.dtype != self.result.dtype:
+        if x.dtype != self.result.dtype:
+            raise IRError(f"a reshape keeps the dtype, but they are {x} and {self.result}")
+        if x.elements != self.result.elements:
             raise IRError(f"{x} has {x.elements} elements, {self.result} has {self.result.elements}")
         _check_rows(x, self.result)
         return (self.result,)
@@ -60,10 +70,8 @@ class Reshape(Op, name="reshape"):
 
 
 @dataclass(frozen=True)
-class Flatten(Op, name="flatten"):
+class Flatten(Moving, name="flatten"):
     """y[n, c*h*w] = x[n, c, h, w]: all axes but the first become one."""
-
-    traits = frozenset({"moves"})
 
     def infer(self, x: TensorType) -> tuple[TensorType, ...]:
         if x.rank < 2:
@@ -83,7 +91,7 @@ class Flatten(Op, name="flatten"):
 
 
 @dataclass(frozen=True)
-class Relayout(Op, name="relayout"):
+class Relayout(Moving, name="relayout"):
     """The same tensor in the declared layout; padding lanes become 0."""
 
     traits = frozenset({"relayout", "moves"})

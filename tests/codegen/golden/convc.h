@@ -13,7 +13,7 @@
 #endif
 
 /* What is used of <math.h>, which would take longer to compile than a small kernel. */
-float expf(float), expm1f(float), logf(float), tanhf(float), sqrtf(float), fabsf(float);
+float expf(float), expm1f(float), logf(float), log1pf(float), tanhf(float), sqrtf(float), fabsf(float);
 #define INFINITY __builtin_inff()
 #define NAN __builtin_nanf("")
 
@@ -43,6 +43,7 @@ INLINE float f32x1_min(float a, float b) { return b < a || b != b ? b : a; }
 INLINE float f32x1_exp(float x) { return expf(x); }
 INLINE float f32x1_log(float x) { return logf(x); }
 INLINE float f32x1_expm1(float x) { return expm1f(x); }
+INLINE float f32x1_log1p(float x) { return log1pf(x); }
 INLINE float f32x1_tanh(float x) { return tanhf(x); }
 INLINE float f32x1_sqrt(float x) { return sqrtf(x); }
 INLINE float f32x1_abs(float x) { return fabsf(x); }
@@ -69,7 +70,10 @@ typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef int32_t i32x16_unaligned __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint64_t u64x16 __attribute__((vector_size(128)));
 
-INLINE f32x16 f32x16_splat(float x) { return (f32x16){} + x; }
+INLINE f32x16 f32x16_splat(float x) /* 0 + x would take the sign of -0, and bits of an integer */
+{
+    return (f32x16){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+}
 INLINE f32x16 f32x16_load(const float *p) { return *(const f32x16_unaligned *)p; }
 INLINE f32x16 f32x16_load_i32(const int32_t *p)
 {
@@ -124,6 +128,11 @@ INLINE f32x16 f32x16_sqrt(f32x16 x)
 INLINE f32x16 f32x16_expm1(f32x16 x)
 {
     for (int i = 0; i < 16; ++i) x[i] = expm1f(x[i]);
+    return x;
+}
+INLINE f32x16 f32x16_log1p(f32x16 x)
+{
+    for (int i = 0; i < 16; ++i) x[i] = log1pf(x[i]);
     return x;
 }
 

@@ -47,7 +47,7 @@ void relayout_f32(const float *restrict x_ptr, float *restrict x_blocked_ptr, co
  *           title="lrn"
  *           for(n:n<=20, c:6, hw:35)
  *           reduce(j:5) squares = sum($0[n, c + j - 2, hw / 5, hw % 5] * $0[n, c + j - 2, hw / 5, hw % 5])
- *           map() { store 0[n, c, hw / 5, hw % 5] = $0[n, c, hw / 5, hw % 5] * exp(-0.75 * log(2.0 + 0.1 * squares)) }
+ *           map() { store 0[n, c, hw / 5, hw % 5] = $0[n, c, hw / 5, hw % 5] / (sqrt(2.0 + 0.1 * squares) * sqrt(sqrt(2.0 + 0.1 * squares))) }
  *           schedule {lanes=n, width=16}
  *         } loc(norm1: assign_layout, lower, merge_axes, schedule)
  * loops   16 lanes along n
@@ -66,9 +66,10 @@ INLINE void norm1_lrn_f32_point(const float *restrict x_blocked_ptr, float *rest
         squares_value += (t0_0 * t0_0);
     }
     {
+        const f32x16 t1_0 = f32x16_sqrt((2.0f + (0.1f * squares_value)));
         f32x16_store(t0_ptr + n_block * 3360 + c * 560 + hw * 16,
                 (f32x16_load(x_blocked_ptr + n_block * 3360 + c * 560 +
-                hw * 16) * f32x16_exp((-0.75f * f32x16_log((2.0f + (0.1f * squares_value)))))));
+                hw * 16) / (t1_0 * f32x16_sqrt(t1_0))));
     }
 }
 

@@ -21,7 +21,7 @@
  *           title="lrn"
  *           for(n:n<=20, c:6, hw:35)
  *           reduce(j:5) squares = sum($0[n, c + j - 2, hw / 5, hw % 5] * $0[n, c + j - 2, hw / 5, hw % 5])
- *           map() { store 0[n, c, hw / 5, hw % 5] = $0[n, c, hw / 5, hw % 5] * exp(-0.75 * log(2.0 + 0.1 * squares)) }
+ *           map() { store 0[n, c, hw / 5, hw % 5] = $0[n, c, hw / 5, hw % 5] / (sqrt(2.0 + 0.1 * squares) * sqrt(sqrt(2.0 + 0.1 * squares))) }
  *           schedule {threads=128, team=1}
  *         } loc(norm1: lower, merge_axes, schedule)
  * loops   a thread a point, 128 threads a block
@@ -45,8 +45,8 @@ extern "C" __global__ void __launch_bounds__(128)
         squares_value += (t0_0 * t0_0);
     }
     {
-        t0_ptr[n * 210 + c * 35 + hw] = (x_ptr[n * 210 + c * 35 + hw] * expf((-0.75f * logf((2.0f +
-                (0.1f * squares_value))))));
+        const float t1_0 = sqrtf((2.0f + (0.1f * squares_value)));
+        t0_ptr[n * 210 + c * 35 + hw] = (x_ptr[n * 210 + c * 35 + hw] / (t1_0 * sqrtf(t1_0)));
     }
 }
 
