@@ -305,7 +305,7 @@ def test_no_worse_than_pytorch_in_f32(name: str, number: int) -> None:
     hard = HARD[name][number]
     tensors = [torch.from_numpy(np.array(a)) for a in hard.inputs]
     seen = run_operator(hard.op, tensors, next((len(a) for a in hard.inputs if np.ndim(a)), 1))
-    theirs = shares(name, number, [a.double().numpy() for a in seen])
+    theirs = shares(name, number, [a.detach().double().numpy() for a in seen])
     ours = shares(name, number, run_all("cpu")[name, number])
     for a, b in zip(ours, theirs):
         least = 1 / ULPS_OF_RESULT  # a unit of the result: nobody is asked for better
@@ -339,7 +339,7 @@ def test_cross_entropy_against_sixty_digits(target: str) -> None:
         right, slopes = decimals(z, int(label))
         for found, number in ((loss[row], right), *zip(gradient[row], slopes)):
             # a rounding of each difference moves the result by up to |z - top| of them where exp is not yet 0
-            reach = min(float(z.max() - z.min()), 104.0)
+            reach = min(float(z.max()) - float(z.min()), 104.0)
             wanted = float(number)
             bound = ROUNDINGS * U * (1 + reach) * abs(wanted) + LOST
             assert abs(float(found) - wanted) <= bound or wanted > LARGEST, f"row {row}: {found!r}, not {wanted!r}"
