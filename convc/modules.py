@@ -13,6 +13,7 @@ from convc.checks import seed_of
 from convc.errors import IRError
 from convc.ir import ops
 from convc.ir.core import Builder, Graph, Op, Role, Value
+from convc.ir.ops.count import NUMBER, Count
 from convc.ir.types import Rows, TensorType, f32
 from convc.runtime.store import ParameterStore
 
@@ -33,6 +34,7 @@ class GraphBuilder:
         self.inputs: list[Value] = []
         self.roles: dict[str, Role] = {}
         self.initial: dict[str, float] = {}
+        self.updates: dict[str, Value] = {}
         self.sites = 0
         """How many layers draw random numbers so far: each has a stream of its own."""
 
@@ -53,6 +55,14 @@ class GraphBuilder:
         known = (v for v in self.inputs if self.roles[v.name] == "scalar" and v.name == name)
         return next(known, None) or self.input(name, TensorType(dtype, ()), "scalar")
 
+    def count(self, name: str) -> Value:
+        """How many times the graph has run, this time included: i32[], a state of that name which it counts itself."""
+        if name not in self.updates:
+            path, self.builder.path = self.builder.path, ""
+            self.updates[name] = self.builder(Count(), self.input(name, NUMBER, "state"), name=f"{name}.new")
+            self.builder.path = path
+        return self.updates[name]
+
     def op(self, op: Op, *inputs: Value, name: str = "") -> Value:
         with self.placed_errors():
             return self.builder(op, *inputs, name=name)
@@ -68,7 +78,7 @@ class GraphBuilder:
 
     def graph(self, *outputs: Value) -> Graph:
         roles = {k: r for k, r in self.roles.items() if r != "data"}
-        return Graph(self.name, tuple(self.inputs), tuple(self.builder.nodes), outputs, roles)
+        return Graph(self.name, tuple(self.inputs), tuple(self.builder.nodes), outputs, roles, self.updates)
 
 
 class Module:

@@ -12,7 +12,7 @@ from convc.ir.core import RESULT, Array, Op
 from convc.ir.gemm_view import GemmView
 from convc.ir.index import Index
 from convc.ir.loop_nest import LoopNest, Reduce
-from convc.ir.scalar import Const, Load, Random, Scalar, Store, loads, walk
+from convc.ir.scalar import Const, Load, Next, Random, Scalar, Store, loads, walk
 from convc.ir.types import TensorType
 
 
@@ -199,6 +199,10 @@ class KernelOp(Op):
                 raise IRError(
                     f"{self.label} {what}{place[0]} at {len(place[1])} coordinates, but it is {tensors[place[0]]}"
                 )
+        stored = [s.value for s in self.stores() if self.results[s.output].dtype == "i32"]
+        for n in (e for root in self.roots() for e in walk(root) if isinstance(e, Next)):
+            if n not in stored or not (isinstance(n.x, Load) and inputs[n.x.operand] == TensorType("i32", ())):
+                raise IRError(f"{self.label}: next is of an operand of type i32[], and is stored in an i32")
         for e in (e for root in self.roots() for e in walk(root) if isinstance(e, Random)):
             for word in e.children():
                 whole = isinstance(word, Const) and 0 <= word.value < 2**24 and word.value.is_integer()
