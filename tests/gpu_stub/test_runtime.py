@@ -25,6 +25,7 @@ from tests.cuda.programs import every_tile
 from tests.numerics.cases import FAMILIES
 from tests.numerics.helpers import check, combined
 from tests.runtime.test_aliasing import MATRIX, into_the_store
+from tests.runtime.test_identity import parent_first
 from tests.stub.driver import Stub
 
 ROOT = Path(convc.__file__).parent
@@ -267,3 +268,11 @@ def _kept() -> dict[str, str]:
 
 def test_a_result_written_over_a_parameter_that_lives_on_the_device(stub: Stub) -> None:
     into_the_store(convc.compile(convc.parse_graph(MATRIX), target="cuda"))
+
+
+@pytest.mark.parametrize("targets", [("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cuda")])
+@pytest.mark.parametrize("whole_first", [True, False], ids=["parent", "child"])
+def test_a_model_and_its_part_train_the_same_arrays_wherever_they_live(
+    stub: Stub, whole_first: bool, targets: tuple[str, str]
+) -> None:
+    parent_first(whole_first, *targets)
