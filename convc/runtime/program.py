@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,10 @@ class Program:
     input that shares memory with an `out=` or with what the program updates. Outputs share none with each other.
     A run-time number called `seed` may have 64 bits; a kernel sees 32, those of small seeds as they are.
     Raises RunError on a wrong shape, a missing input, or a label out of range.
+
+    It may be called from several threads: programs that share a store take turns. Pickled, it is its IR and its store,
+    and is built again where it is loaded; what is pickled together, programs and their model, shares its arrays there
+    too. A deep copy has arrays of its own.
     """
 
     def __init__(
@@ -58,6 +63,13 @@ class Program:
         self._limits = label_limits(trace.stages[0][1])
         self._updated = tuple(dict.fromkeys(store.slot(name).buffer for name in self.graph.updates))
         self._meanings = update_numbers(trace)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Program, (self.trace, self.executable, self.parameters, self._defaults)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Program:
+        # The IR is frozen, so that it need not be copied; its expressions may nest deeper than deepcopy can go.
+        return Program(self.trace, copy(self.executable), deepcopy(self.parameters, memo), self._defaults)
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
