@@ -5,19 +5,27 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import wraps
+from typing import Any
 
 import numpy as np
 
 from convc.checks import seed_of
-from convc.errors import IRError
+from convc.errors import IRError, RunError
 from convc.ir import ops
 from convc.ir.core import Builder, Graph, Op, Role, Value
+from convc.ir.ops.count import NUMBER, Count
 from convc.ir.types import Rows, TensorType, f32
-from convc.runtime.store import ParameterStore
+from convc.locks import Lock
+from convc.runtime.memory import Slot
+from convc.runtime.store import ParameterStore, check_type
 
 CHUNK = 2**20
 """Numbers that are drawn at once."""
+Key = tuple[str, int]
+"""A parameter within its module: the name that the module gives it, and how many of that name came before."""
+_IDENTITY = Lock()
+"""Held while parameters get their places: models that share a module may be compiled at the same time."""
 
 
 class GraphBuilder:
@@ -33,6 +41,11 @@ class GraphBuilder:
         self.inputs: list[Value] = []
         self.roles: dict[str, Role] = {}
         self.initial: dict[str, float] = {}
+        self.owners: dict[str, tuple[Module, Key]] = {}
+        """For each parameter the module that it belongs to, and which one it is there."""
+        self._known: dict[tuple[int, Key], Value] = {}
+        self._building: list[tuple[Module, dict[str, int]]] = []
+        self.updates: dict[str, Value] = {}
         self.sites = 0
         """How many layers draw random numbers so far: each has a stream of its own."""
 
@@ -43,15 +56,57 @@ class GraphBuilder:
         return v
 
     def parameter(self, name: str, shape: Sequence[int], bound: float) -> Value:
-        """A trained tensor, at first uniform in [-bound, bound] (0: zeros)."""
+        """A trained tensor, at first uniform in [-bound, bound] (0: zeros).
+
+        It belongs to the module that is being built: one that is built at a second place has the tensor that it got
+        at the first. Raises IRError where it would need another shape there.
+        """
+        key = self._key(name)
+        if key is not None and (known := self._known.get((id(key[0]), key[1]))) is not None:
+            if known.type != f32(*shape):
+                raise IRError(
+                    f"{self.builder.path or self.name}: a module has one {name} at all its places, but needs "
+                    f"{list(shape)} here and {list(known.type.shape)} as %{known.name}; make two modules"
+                )
+            return known
         v = self.input(f"{self.builder.path}.{name}" if self.builder.path else name, f32(*shape), "parameter")
         self.initial[v.name] = bound
+        if key is not None:
+            self.owners[v.name] = key
+            self._known[id(key[0]), key[1]] = v
         return v
+
+    def _key(self, name: str) -> tuple[Module, Key] | None:
+        if not self._building:
+            return None
+        module, counts = self._building[-1]
+        counts[name] = counts.get(name, 0) + 1
+        return module, (name, counts[name] - 1)
+
+    @contextmanager
+    def building(self, module: Module) -> Iterator[None]:
+        """Parameters are the module's; its `build` may call that of its base class."""
+        if self._building and self._building[-1][0] is module:
+            yield
+            return
+        self._building.append((module, {}))
+        try:
+            yield
+        finally:
+            self._building.pop()
 
     def scalar(self, name: str, dtype: str = "f32") -> Value:
         """The run-time number of that name, one for the whole graph."""
         known = (v for v in self.inputs if self.roles[v.name] == "scalar" and v.name == name)
         return next(known, None) or self.input(name, TensorType(dtype, ()), "scalar")
+
+    def count(self, name: str) -> Value:
+        """How many times the graph has run, this time included: i32[], a state of that name which it counts itself."""
+        if name not in self.updates:
+            path, self.builder.path = self.builder.path, ""
+            self.updates[name] = self.builder(Count(), self.input(name, NUMBER, "state"), name=f"{name}.new")
+            self.builder.path = path
+        return self.updates[name]
 
     def op(self, op: Op, *inputs: Value, name: str = "") -> Value:
         with self.placed_errors():
@@ -68,23 +123,39 @@ class GraphBuilder:
 
     def graph(self, *outputs: Value) -> Graph:
         roles = {k: r for k, r in self.roles.items() if r != "data"}
-        return Graph(self.name, tuple(self.inputs), tuple(self.builder.nodes), outputs, roles)
+        return Graph(self.name, tuple(self.inputs), tuple(self.builder.nodes), outputs, roles, self.updates)
 
 
 class Module:
-    """Base of layers and models. Subclasses give `build`."""
+    """Base of layers and models. Subclasses give `build`.
+
+    A module has its parameters once. Where it stands at several places of a model they are tied: one array, named
+    after the first place, whose gradient is the sum over all places. Where it is compiled by itself, or stands in a
+    second model, these train the same arrays, whichever was compiled first; the optimizer's state, and names, are
+    each model's own. Which module it is decides, not whether two are equal.
+    """
 
     name: str = ""
 
-    @cached_property
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "build" in cls.__dict__:
+            cls.build = _owning(cls.__dict__["build"])  # type: ignore[method-assign]
+
+    @property
     def store(self) -> ParameterStore:
         """The parameters and their optimizer's state; every program compiled from this model shares it."""
-        return ParameterStore()
+        return self.__dict__.setdefault("_store", ParameterStore())  # type: ignore[no-any-return]
 
-    @cached_property
+    @property
     def initial_bounds(self) -> dict[str, float]:
-        """For each parameter that was given its first value, the bound of that value."""
-        return {}
+        """For each parameter of the model, the bound of its first value."""
+        return self.__dict__.setdefault("_initial_bounds", {})  # type: ignore[no-any-return]
+
+    @property
+    def slots(self) -> dict[Key, Slot]:
+        """Where the parameters lie that are this module's own, once a model with it was compiled."""
+        return self.__dict__.setdefault("_slots", {})  # type: ignore[no-any-return]
 
     def build(self, g: GraphBuilder, x: Value) -> Value:
         """Add this module's nodes for input x; returns its output."""
@@ -95,19 +166,33 @@ class Module:
         g = GraphBuilder(self.name or type(self).__name__.lower(), training)
         rows, *rest = input_shape
         x = g.input("x", f32(Rows(rows), *rest))
-        return g, self.build(g, x)
+        with g.building(self):
+            return g, self.build(g, x)
 
     def initialise(self, g: GraphBuilder, seed: int) -> None:
         """Give every parameter not yet there its first value; it depends on the seed and its name alone.
 
-        Raises RunError for a seed that is none.
+        A parameter of a module that was compiled before is there already, under whatever name. Raises RunError for a
+        seed that is none, and where the store has another module's parameter under the name.
         """
         seed = seed_of(seed)
-        self.store.add({v.name: ("parameter", v.type) for v in g.inputs if v.name in g.initial})
-        for name, bound in g.initial.items():
-            if name not in self.initial_bounds:
-                fill_uniform(self.store[name], bound, seed, name)
-                self.initial_bounds[name] = bound
+        with _IDENTITY, self.store.locked():
+            types = {v.name: v.type for v in g.inputs}
+            held = {name: m.slots[key] for name, (m, key) in g.owners.items() if key in m.slots}
+            for name, slot in held.items():
+                check_type(f"the store holds {name}", slot, types[name])
+                if name in self.store and self.store.slot(name) is not slot:
+                    raise RunError(
+                        f"a name stands for one module's parameter, but {name} was another's when this model was "
+                        "compiled before; make a new model of its layers"
+                    )
+            for name, slot in held.items():
+                self.store.adopt(name, slot)
+            for name in self.store.add({name: ("parameter", types[name]) for name in g.initial}):
+                fill_uniform(self.store[name], g.initial[name], seed, name)
+            for name, (module, key) in g.owners.items():
+                module.slots[key] = self.store.slot(name)
+            self.initial_bounds.update(g.initial)
 
     def reset(self, seed: int) -> None:
         """Forget what was learned: parameters get their first values for `seed`, state becomes zero.
@@ -115,9 +200,21 @@ class Module:
         Raises RunError for a seed that is none: a whole number with 0 <= seed < 2^64.
         """
         seed = seed_of(seed)
-        for name, bound in self.initial_bounds.items():
-            fill_uniform(self.store[name], bound, seed, name)
-        self.store.zero_state()
+        with self.store.locked():
+            for name, bound in self.initial_bounds.items():
+                fill_uniform(self.store[name], bound, seed, name)
+            self.store.zero_state()
+
+
+def _owning(build: Any) -> Any:
+    """A `build` during which parameters are the module's."""
+
+    @wraps(build)
+    def within(self: Module, g: GraphBuilder, x: Value) -> Value:
+        with g.building(self):
+            return build(self, g, x)  # type: ignore[no-any-return]
+
+    return within
 
 
 def fill_uniform(array: np.ndarray, bound: float, seed: int, name: str) -> None:

@@ -167,8 +167,8 @@ class LocalResponseNorm(Module):
 class Dropout(Module):
     """In training an element is 0 with probability p, else it is divided by 1 - p; otherwise nothing happens.
 
-    The program takes two more run-time numbers, `seed` and `step`, which it knows by itself: the seed that it
-    was compiled with and the count of updates.
+    The program takes one more run-time number, `seed`, which it knows by itself: the one that it was compiled with.
+    The train steps are counted in the state `dropout.step`, and each draws other elements.
     """
 
     p: float = 0.5
@@ -178,7 +178,7 @@ class Dropout(Module):
         if not g.training or self.p == 0:
             return x
         g.sites += 1
-        return g.op(op, x, g.scalar("seed", "i32"), g.scalar("step", "i32"))
+        return g.op(op, x, g.scalar("seed", "i32"), g.count("dropout.step"))
 
 
 @dataclass

@@ -72,7 +72,7 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2015). `step` counts from 1 and is kept by the program.
+    """Adam (Kingma and Ba, 2015). Its steps are counted in the state `adam.step`, which is saved with the moments.
 
     lr >= 0, 0 <= beta1 < 1, 0 <= beta2 < 1, eps >= 0, weight_decay >= 0. Raises RunError for others.
     """

@@ -169,7 +169,7 @@ def fit(
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
         order = epoch_order(len(dataset.train), seed=seed, epoch=epoch)
-        train_loss = _train_epoch(sweep, order, {"lr": rate(epoch), "seed": seed}, epoch, after_batch)
+        train_loss = _train_epoch(sweep, order, {"lr": rate(epoch), "seed": seed}, after_batch)
         trained = perf_counter() - began
         validation = (
             evaluate(evaluation, dataset.validation)
@@ -190,19 +190,17 @@ def _train_epoch(
     sweep: Sweep,
     order: np.ndarray,
     numbers: Mapping[str, float],
-    epoch: int,
     after_batch: Callable[[int], None] | None,
 ) -> float:
     """Trains on the images in their order; the mean loss of them all, nan as soon as a batch has none.
 
-    The step gets those of `numbers` that it asks for, and the count of steps since the first epoch. Where batches run
-    ahead of their results, as on a GPU, more of them may have been trained by the time that a loss is nan.
+    The step gets those of `numbers` that it asks for. Where batches run ahead of their results, as on a GPU, more of
+    them may have been trained by the time that a loss is nan.
     """
-    taken = (epoch - 1) * math.ceil(len(order) / sweep.capacity)
     asked = {v.name for v in sweep.program.graph.inputs_of("scalar")}
     known = {k: v for k, v in numbers.items() if k in asked}
     total = 0.0
-    for rows, loss in sweep.run(order, lambda batch: known | ({"step": taken + batch + 1} if "step" in asked else {})):
+    for rows, loss in sweep.run(order, lambda batch: known):
         if not math.isfinite(loss):
             return math.nan
         total += loss * rows

@@ -17,6 +17,7 @@ from convc.ir.scalar import (
     IndexValue,
     Load,
     Local,
+    Next,
     Random,
     RowCount,
     Scalar,
@@ -83,8 +84,10 @@ class Term:
 
     @property
     def cell(self) -> bool:
-        """Whether it loads an i32[]: bound to a name it would be a float, and lose bits that Philox needs."""
-        return self.kind == "load" and self.fn == "i32" and not self.index.terms and not self.conditions
+        """Whether it is an i32[] or comes after one: bound to a name it would be a float, and lose bits."""
+        return self.kind == "next" or (
+            self.kind == "load" and self.fn == "i32" and not self.index.terms and not self.conditions
+        )
 
     @property
     def always(self) -> tuple[Condition, ...]:
@@ -253,6 +256,8 @@ class Block:
                 at = self.scope.index(index)
                 return Term("random", self.scope.varies(at), tuple(args), number=stream, index=at,
                             stride=self.scope.stride(at))  # fmt: skip
+            case Next():
+                return Term("next", False, tuple(args))
             case Unary(fn):
                 return Term("unary", vector, tuple(args), fn)
             case Binary(fn):

@@ -10,11 +10,13 @@ from convc.ir.core import Array
 from convc.ir.index import Axis, Bound, Index
 from convc.ir.philox import uniform
 from convc.ir.scalar import (
+    LAST_WHOLE,
     Binary,
     Const,
     IndexValue,
     Load,
     Local,
+    Next,
     Random,
     RowCount,
     Scalar,
@@ -116,6 +118,8 @@ class Evaluator:
                 return np.asarray(float(self.rows))
             case Random(index, stream):
                 return uniform(self.index(index), seed=x[0], stream=stream, step=x[1])
+            case Next():
+                return np.asarray(np.minimum(x[0] + 1, LAST_WHOLE))
             case Unary(fn):
                 return UNARY_FN[fn](x[0])
             case Binary(fn):

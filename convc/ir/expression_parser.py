@@ -16,6 +16,7 @@ from convc.ir.scalar import (
     IndexValue,
     Load,
     Local,
+    Next,
     Random,
     RowCount,
     Scalar,
@@ -93,12 +94,16 @@ def _factor(c: Cursor, scope: Scope) -> Scalar:
         return _select(c, scope)
     if word == "random":
         return _random(c, scope)
+    if word == "next":
+        return Next(*_arguments(c, scope, word, 1))
     if word in UNARY:
         return Unary(word, *_arguments(c, scope, word, 1))
     if word in BINARY:
         return Binary(word, *_arguments(c, scope, word, 2))
     if c.looking_at("("):
-        raise c.error(f"unknown function '{word}'{did_you_mean(word, (*UNARY, *BINARY, 'select', 'random'))}", at)
+        raise c.error(
+            f"unknown function '{word}'{did_you_mean(word, (*UNARY, *BINARY, 'select', 'random', 'next'))}", at
+        )
     if word not in scope.locals:
         hint = f"; write #({word}) for the axis as a number" if word in scope.axes else did_you_mean(word, scope.locals)
         raise c.error(f"'{word}' is no result of an earlier stage{hint}", at)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from convc.errors import IRError
 from convc.ir.index import Bound, Index
-from convc.ir.scalar import Const, IndexValue, Load, Local, Random, Scalar, Select, Store, walk
+from convc.ir.scalar import Const, IndexValue, Load, Local, Next, Random, Scalar, Select, Store, walk
 from convc.ir.types import Rows, TensorType
 
 EXACT_BELOW = 2**24
@@ -49,12 +49,12 @@ def _counts_rows(c: Index, rows: Rows) -> bool:
 
 
 def check_whole_store(s: Store, t: TensorType, inputs: Sequence[TensorType], small: Mapping[str, bool]) -> None:
-    """Numbers are f32 on their way through a kernel, so an i32 result is a copy, bit for bit, or below 2^24."""
+    """Numbers are f32 on their way through a kernel: an i32 result is a copy, bit for bit, a count or below 2^24."""
     if t.dtype == "f32":
         if not isinstance(s.value, Load) or inputs[s.value.operand].dtype == "f32":
             return
         raise IRError(f"stores ${s.value.operand}, which is {inputs[s.value.operand]}, as {t}: a copy keeps the dtype")
-    if not is_copy(s.value, inputs) and not _small(s.value, small):
+    if not is_copy(s.value, inputs) and not isinstance(s.value, Next) and not _small(s.value, small):
         raise IRError(f"stores to {t} what is neither an i32 element as it is nor a whole number below 2^24")
 
 
@@ -88,6 +88,17 @@ def check_words(root: Scalar, inputs: Sequence[TensorType]) -> None:
             whole = isinstance(word, Const) and 0 <= word.value < EXACT_BELOW and word.value.is_integer()
             if not whole and not (isinstance(word, Load) and inputs[word.operand] == TensorType("i32", ())):
                 raise IRError("seed and step of random must be operands of type i32[], or whole numbers below 2^24")
+
+
+def check_next(
+    stores: Sequence[Store], others: Sequence[Scalar], results: Sequence[TensorType], inputs: Sequence[TensorType]
+) -> None:
+    """What comes after a whole number is exact in a whole number alone: it is stored, in an i32, and nothing else."""
+    counts = [s.value for s in stores if results[s.output].dtype == "i32" and isinstance(s.value, Next)]
+    for e in (e for root in (*(s.value for s in stores), *others) for e in walk(root) if isinstance(e, Next)):
+        counted = isinstance(e.x, Load) and inputs[e.x.operand] == TensorType("i32", ())
+        if not counted or not any(e is c for c in counts):
+            raise IRError("next is of an operand of type i32[], and is stored in an i32")
 
 
 def check_factor(name: str, e: Scalar, inputs: Sequence[TensorType]) -> None:

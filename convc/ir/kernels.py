@@ -13,6 +13,7 @@ from convc.ir.gemm_view import GemmView
 from convc.ir.kernel_rules import (
     check_factor,
     check_load,
+    check_next,
     check_store,
     check_whole_store,
     check_words,
@@ -219,6 +220,7 @@ class KernelOp(Op):
             check_whole_store(s, self.results[s.output], inputs, small)
         for root in roots:
             check_words(root, inputs)
+        check_next(stores, roots[len(stores) :], self.results, inputs)
         if any(t.dtype != "f32" for t in inputs):
             copied(stores, roots[len(stores) :], inputs)
 

@@ -26,6 +26,7 @@ from convc.ir.scalar import (
     IndexValue,
     Load,
     Local,
+    Next,
     Random,
     RowCount,
     Scalar,
@@ -40,7 +41,7 @@ INFIX = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2)}
 """Operator and precedence; a unary minus binds tighter (3), everything else is one word (4)."""
 COMPARISON = dict(zip(COMPARE, (">", ">=", "<", "<=", "==", "!=")))
 KEYWORDS = frozenset(
-    {*UNARY, *BINARY, "select", "random", "rows", "inf", "nan", "none", "in"}
+    {*UNARY, *BINARY, "select", "random", "next", "rows", "inf", "nan", "none", "in"}
     | {"phase", "for", "reduce", "map", "store", "schedule"}
 )
 """Words that name no axis and no local result."""
@@ -241,6 +242,8 @@ def scalar_text(e: Scalar, level: int = 0) -> str:
             return "rows"
         case Random(index, stream, seed, step):
             return f"random({index}, {stream}, {scalar_text(seed)}, {scalar_text(step)})"
+        case Next(x):
+            return f"next({scalar_text(x)})"
         case Unary("neg", Const() as x):
             return f"-({scalar_text(x)})"  # without them it would be a negative constant
         case Unary("neg", x):

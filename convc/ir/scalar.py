@@ -165,6 +165,28 @@ class Random(Scalar):
         return Random(self.index, self.stream, *children)
 
 
+LAST_WHOLE = 2**31 - 1
+"""The greatest i32."""
+
+
+@_hashed_once
+@dataclass(frozen=True)
+class Next(Scalar):
+    """The whole number after `x`, a load of an i32[] operand; after the last there is none, and it stays.
+
+    It is exact, as the numbers of all other expressions, which are f32, are not: all that can be done with it is to
+    store it in an i32.
+    """
+
+    x: Scalar
+
+    def children(self) -> tuple[Scalar, ...]:
+        return (self.x,)
+
+    def rebuild(self, children: Sequence[Scalar]) -> Scalar:
+        return Next(*children)
+
+
 @_hashed_once
 @dataclass(frozen=True)
 class Unary(Scalar):

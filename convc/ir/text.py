@@ -32,8 +32,8 @@ A kernel's operator has a block: attributes such as `title="..."`, then for `gem
 floor division, a minus in front negates the whole first product, and axes are those of the phase, or of the
 nest and the stage. `#(index)` is an index as a number, `rows` the batch rows of the run, a bare word an
 earlier result (`acc` in a gemm's stores). `random(index, stream, $1[], $2[])` is uniform in [0, 1): Philox at
-counter `index`, in a stream, for a seed and a step. The text form is canonical: printing what was parsed gives the
-printed text again.
+counter `index`, in a stream, for a seed and a step; `next($1[])` is one more than an i32, exactly.
+The text form is canonical: printing what was parsed gives the printed text again.
 """
 
 from __future__ import annotations

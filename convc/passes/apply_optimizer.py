@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from convc.errors import IRError
 from convc.ir.core import Graph, Role, Value, fresh_builder
+from convc.ir.ops.count import NUMBER, Count
 from convc.ir.ops.optim import SgdMomentum, Update
-from convc.ir.types import TensorType
+from convc.ir.types import TensorType, f32
 from convc.passes.registry import register_pass
 
 
@@ -17,7 +18,8 @@ def apply_optimizer(graph: Graph, rule: Update | None = None) -> Graph:
 
     The last outputs must be the gradients of the parameters in order, as autodiff leaves them. State
     (such as %w.velocity) and scalars (such as %lr) become inputs with these roles, unless a scalar of that name
-    is there already. The default rule is SGD with momentum.
+    is there already. A count of steps (such as %adam.step) is state of the rule, which the graph counts up itself.
+    The default rule is SGD with momentum.
     """
     rule = rule or SgdMomentum()
     parameters = graph.inputs_of("parameter")
@@ -38,12 +40,17 @@ def apply_optimizer(graph: Graph, rule: Update | None = None) -> Graph:
         new_inputs.append(v)
         return v
 
-    known = {v.name: v for v in graph.inputs_of("scalar")}  # dropout and Adam share the count of steps
-    scalars = [
-        known.get(name) or add_input(name, TensorType("i32" if name in rule.counts else "f32", ()), "scalar")
-        for name in rule.scalars
-    ]
+    known = {v.name: v for v in graph.inputs_of("scalar")}
     updates: dict[str, Value] = dict(graph.updates)
+
+    def number(name: str) -> Value:
+        if name not in rule.counts:
+            return known.get(name) or add_input(name, f32(), "scalar")
+        steps = add_input(f"{rule.name}.{name}", NUMBER, "state")
+        updates[steps.name] = b(Count(), steps, name=f"{steps.name}.new")
+        return updates[steps.name]
+
+    scalars = [number(name) for name in rule.scalars]
     for p, g in zip(parameters, gradients):
         b.path = p.name
         state = [add_input(f"{p.name}.{name}", p.type, "state") for name in rule.state]

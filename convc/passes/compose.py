@@ -10,7 +10,7 @@ from convc.ir.gemm_view import GemmView
 from convc.ir.index import Index
 from convc.ir.kernels import Gemm, KernelOp, Loops
 from convc.ir.loop_nest import LoopNest, Map, Reduce, Stage
-from convc.ir.scalar import Load, Scalar, Store, loads, rewrite
+from convc.ir.scalar import Load, Next, Scalar, Store, loads, rewrite
 
 Change = Callable[[Scalar], Scalar]
 
@@ -77,4 +77,5 @@ def pointwise_stores(node: Node) -> tuple[Store, ...] | None:
     (stage,) = node.op.nest.stages
     if not isinstance(stage, Map) or stage.axes or not all(is_point(s.coords, node.op.nest) for s in stage.stores):
         return None
-    return stage.stores
+    # An i32 that is counted up stays a kernel of its own: spliced into another it would be an f32.
+    return None if any(isinstance(s.value, Next) for s in stage.stores) else stage.stores

@@ -64,6 +64,9 @@ class CpuExecutable:
             self._inputs, self._outputs, self._stores, self._scalars.ctypes.data, self._arena.ctypes.data, 1
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CpuExecutable, (self.graph,)
+
     def bind(self, store: ParameterStore) -> None:
         """The store of parameters, state and constants."""
         self._use = Use(store, self.graph)

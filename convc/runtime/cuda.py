@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,7 @@ class CudaExecutable:
     ) -> None:
         self.graph = graph
         self.source: CudaSource = emit_cuda(graph)
+        self._again = partial(CudaExecutable, device=device, compiler=compiler, text=text)
         self.device = open_device(device)
         self.build = Build(self.device.arch, choose_compiler(compiler), cache or Cache())
         self.images = self.build.images(units_of(self.source, text), self.source.entry)
@@ -89,6 +90,9 @@ class CudaExecutable:
         self._each_waits = each_waits()
         self._waited: set[int] = set()
         self._rows = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._again, (self.graph,)
 
     @property
     def resources(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class EmulatorExecutable:
         self.instructions = 0
         self.results: dict[str, Result] = {}
         self._rows = 0
+        self._again = partial(EmulatorExecutable, check=check, arch=arch, text=text, collect=collect)
         self._text = text or self.source.text
         texts = units_of(self.source, text)
         built = side_by_side(lambda unit: build_ptx(unit, self.source.entry, arch, cache), texts)
@@ -63,6 +65,9 @@ class EmulatorExecutable:
         check_kernels(self.source, self._modules)
         self._arena = aligned_zeros(max(graph.arena_bytes, 64))
         self._written = np.zeros(self._arena.size, np.uint8)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._again, (self.graph,)
 
     def bind(self, store: ParameterStore) -> None:
         """The store of parameters, state and constants."""

@@ -19,6 +19,9 @@ class Executable(Protocol):
 
     `run` takes arrays that are already of the right dtype, shape and contiguity; `rows` is n. It has the store's
     arrays move to where it uses them, and holds the store's lock: what a run needs for itself is there once.
+
+    Pickled or copied, it is its graph and options, and is built again, from the user's cache where that has it; what
+    it was bound to is its program's business.
     """
 
     target: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,9 +35,12 @@ class Program:
     `program(x)` returns one array or, for several outputs, a tuple in order; outputs of rank 0 come back as
     floats. `out=` takes arrays to write into. f32 and i32 C-contiguous arrays are used without a copy, but for an
     input that shares memory with an `out=` or with what the program updates. Outputs share none with each other.
-    A program that updates parameters counts its updates and hands the count, from 1, to a run-time number
-    called `step`. One called `seed` may have 64 bits; a kernel sees 32, those of small seeds as they are.
+    A run-time number called `seed` may have 64 bits; a kernel sees 32, those of small seeds as they are.
     Raises RunError on a wrong shape, a missing input, or a label out of range.
+
+    It may be called from several threads: programs that share a store take turns. Pickled, it is its IR and its store,
+    and is built again where it is loaded; what is pickled together, programs and their model, shares its arrays there
+    too. A deep copy has arrays of its own.
     """
 
     def __init__(
@@ -59,6 +63,13 @@ class Program:
         self._limits = label_limits(trace.stages[0][1])
         self._updated = tuple(dict.fromkeys(store.slot(name).buffer for name in self.graph.updates))
         self._meanings = update_numbers(trace)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Program, (self.trace, self.executable, self.parameters, self._defaults)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Program:
+        # The IR is frozen, so that it need not be copied; its expressions may nest deeper than deepcopy can go.
+        return Program(self.trace, copy(self.executable), deepcopy(self.parameters, memo), self._defaults)
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
@@ -100,7 +111,6 @@ class Program:
             self._run_beside_store(arrays, outputs, scalars, rows)
         else:
             self.executable.run(arrays, outputs, scalars, rows)
-        self.parameters.updates += bool(self.graph.updates)
         return _results(outputs, out is None)
 
     def _run_beside_store(
@@ -139,9 +149,7 @@ class Program:
 
         def scalars(batch: int) -> list[float]:
             given = dict(named(batch))
-            found = [self._scalar(v, given) for v in self._scalars]
-            self.parameters.updates += bool(self.graph.updates)
-            return found
+            return [self._scalar(v, given) for v in self._scalars]
 
         for rows, outputs in self.executable.sweep(arrays, order, scalars):
             yield rows, _results(outputs, True)
@@ -176,8 +184,6 @@ class Program:
     def _scalar(self, v: Value, named: dict[str, Any]) -> float:
         if v.name in named:
             return run_time_number(v, named.pop(v.name), self._meanings.get(v.name))
-        if v.name == "step" and self.graph.updates:
-            return self.parameters.updates + 1  # unless the caller keeps the count
         if v.name not in self._defaults:
             raise RunError(f"the run-time number {v.name} was not given; call with {v.name}=...")
         return run_time_number(v, self._defaults[v.name], self._meanings.get(v.name))

@@ -36,8 +36,6 @@ class ParameterStore:
     def __init__(self) -> None:
         self._slots: dict[str, Slot] = {}
         self._lock = SharedLock()
-        self.updates = 0
-        """How many steps have updated the parameters since they got their first values."""
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -139,7 +137,6 @@ class ParameterStore:
     def zero_state(self) -> None:
         """Forget what the optimizers keep: momenta, and how many steps there have been."""
         with self.locked():
-            self.updates = 0
             for name in self.names("state"):
                 self[name][...] = 0
 

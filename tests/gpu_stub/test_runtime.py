@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import copy
 import gc
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,8 @@ from tests.cuda.programs import every_tile
 from tests.numerics.cases import FAMILIES
 from tests.numerics.helpers import check, combined
 from tests.runtime.test_aliasing import MATRIX, into_the_store
+from tests.runtime.test_copies import again, goes_on_alike, model, trained
+from tests.runtime.test_identity import parent_first
 from tests.stub.driver import Stub
 
 ROOT = Path(convc.__file__).parent
@@ -267,3 +271,17 @@ def _kept() -> dict[str, str]:
 
 def test_a_result_written_over_a_parameter_that_lives_on_the_device(stub: Stub) -> None:
     into_the_store(convc.compile(convc.parse_graph(MATRIX), target="cuda"))
+
+
+@pytest.mark.parametrize("targets", [("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cuda")])
+@pytest.mark.parametrize("whole_first", [True, False], ids=["parent", "child"])
+def test_a_model_and_its_part_train_the_same_arrays_wherever_they_live(
+    stub: Stub, whole_first: bool, targets: tuple[str, str]
+) -> None:
+    parent_first(whole_first, *targets)
+
+
+@pytest.mark.parametrize("make", [again, copy.deepcopy], ids=["pickle", "deepcopy"])
+def test_a_copy_of_a_program_has_memory_of_its_own_on_the_device(stub: Stub, make: Any) -> None:
+    step = trained(model(), target="cuda")
+    goes_on_alike(step, make(step))

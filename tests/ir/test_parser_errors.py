@@ -142,10 +142,14 @@ RULES = {
         "seed and step of random must be operands of type i32[], or whole numbers below 2^24"
     ),
     value("random(i, 0, $0[i], 1.0)"): "seed and step of random must be operands of type i32[]",
+    value("next($0[i])"): "next is of an operand of type i32[], and is stored in an i32",
+    value("1.0 + next($0[i])"): "next is of an operand of type i32[], and is stored in an i32",
+    value("next(next($0[i]))"): "next is of an operand of type i32[], and is stored in an i32",
     value("random(i, 0, $7[], 1.0)"): "loops reads $7, but there are only 1",
     node("leaky_relu(%v) {slope=0}"): (
         "slope must be above 0 and finite, for the gradient to tell by y's sign, not 0.0; with slope 0 it is relu"
     ),
+    node("count(%v)"): "what is counted must be i32[], not f32[2]",
     node("dropout(%v, %v, %v)"): "seed and step must be i32[], but they are f32[2] and f32[2]",
     node("dropout(%v, %v, %v) {p=1}"): "p is the part that is dropped, 0 <= p < 1, not 1.0",
     node("dropout(%v, %v, %v) {p=-0.5}"): "p is the part that is dropped, 0 <= p < 1, not -0.5",

@@ -92,6 +92,7 @@ CASES: list[tuple[Op, tuple[TensorType, ...]]] = [
     (OPS["correct"](), (LOGITS, LABELS)),
     (OPS["mse"](), (LOGITS, LOGITS)),
     (OPS["mse_grad"](), (SCALAR, LOGITS, LOGITS)),
+    (OPS["count"](), (TensorType("i32", ()),)),
     (OPS["sgd"](), (WEIGHT, WEIGHT, SCALAR, SCALAR)),
     (SgdMomentum(nesterov=True), (WEIGHT, WEIGHT, WEIGHT, SCALAR, SCALAR, SCALAR)),
     (OPS["adam"](), (WEIGHT, WEIGHT, WEIGHT, WEIGHT, *[SCALAR] * 6)),

@@ -10,6 +10,7 @@ from convc.ir.core import OPS, Op, checked_infer
 from convc.ir.ops.adaptive_pool import AdaptiveAvgPool, AdaptiveAvgPoolGrad, AdaptiveMaxPool, AdaptiveMaxPoolGrad
 from convc.ir.ops.contract import Contract, Linear
 from convc.ir.ops.conv import Conv2d, Conv2dDgrad, Conv2dWgrad
+from convc.ir.ops.count import Count
 from convc.ir.ops.dropout import WORD, Dropout
 from convc.ir.ops.fused import Fused, Step
 from convc.ir.ops.loss import Softmax, SoftmaxGrad
@@ -146,6 +147,7 @@ def regularisers(n: int) -> list[Case]:
         Case("dropout-image", Dropout(), (image, WORD, WORD)),
         Case("dropout-logits", Dropout(0.9, 2**32 - 1), (logits, WORD, WORD)),
         Case("dropout-none", Dropout(0.0), (logits, WORD, WORD)),
+        Case("count", Count(), (WORD,)),
         Case("dropout-flat", Dropout(0.25), (f32(37), WORD, WORD)),
         Case("fused-linear-dropout", Fused(Linear(), dropped), (logits, weight, bias, WORD, WORD)),
         Case(

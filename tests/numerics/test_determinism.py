@@ -43,7 +43,8 @@ def test_training_gives_the_same_bytes_on_any_number_of_threads(optimizer: convc
     for threads in (1, 2, 3):
         assert trained(3, threads, optimizer) == once, f"{threads} threads"
     other = trained(4, 1, optimizer)
-    assert all(other[name] != digest for name, digest in once.items())
+    same = {name for name, digest in once.items() if other[name] == digest}
+    assert same == {"adam.step"}.intersection(once), "only the count of steps knows no seed"
 
 
 def test_a_reset_model_trains_to_the_same_bytes() -> None:

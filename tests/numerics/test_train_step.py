@@ -65,15 +65,13 @@ def by_c(optimizer: Optimizer, poisoned: bool = False) -> Run:
     step = compiled(optimizer)
     start = {name: array.copy() for name, array in first_weights(step).items()}
     step.parameters.zero_state()
-    step.parameters.updates = 0
     step.parameters.restore(start)
     losses = []
     for x, labels in batches():
         if poisoned:  # a full batch of NaN leaves NaN in every padding lane of the arena
-            kept, number = step.parameters.snapshot(), step.parameters.updates
+            kept = step.parameters.snapshot()
             step(np.full((CAPACITY, 1, 28, 28), np.nan, np.float32), np.zeros(CAPACITY, np.int32))
             step.parameters.restore(kept)
-            step.parameters.updates = number
         losses.append(step(x, labels))
     return Run(start, step.parameters.snapshot(), losses)
 
@@ -95,9 +93,8 @@ def by_interpreter(optimizer: Optimizer) -> Run:
         k: a.astype(np.float64) for k, a in weights.items()
     }
     losses = []
-    for number, (x, labels) in enumerate(batches(), 1):
-        scalars = numbers | {"step": np.asarray(float(number))}
-        found = interpret(graph, {"x": x, "labels": labels, **state, **scalars})
+    for x, labels in batches():
+        found = interpret(graph, {"x": x, "labels": labels, **state, **numbers})
         state = {name: found[name] for name in state}
         losses.append(float(found[graph.outputs[0].name]))
     return Run(dict(weights), state, losses)

@@ -62,9 +62,9 @@ def test_names_that_are_taken() -> None:
 
 def test_adam_has_two_moments_and_a_step_count() -> None:
     graph = apply_optimizer(parse_graph(BEFORE), Adam())
-    assert [v.name for v in graph.inputs_of("state")] == ["w.m", "w.v", "b.m", "b.v"]
-    assert [v.name for v in graph.inputs_of("scalar")] == ["lr", "beta1", "beta2", "eps", "weight_decay", "step"]
-    assert list(graph.updates) == ["w", "w.m", "w.v", "b", "b.m", "b.v"]
+    assert [v.name for v in graph.inputs_of("state")] == ["adam.step", "w.m", "w.v", "b.m", "b.v"]
+    assert [v.name for v in graph.inputs_of("scalar")] == ["lr", "beta1", "beta2", "eps", "weight_decay"]
+    assert list(graph.updates) == ["adam.step", "w", "w.m", "w.v", "b", "b.m", "b.v"]
 
 
 @pytest.mark.parametrize(
