@@ -12,7 +12,7 @@ STAMP  := $(VENV)/.installed
 TESTS  := $(VENV)/.tests
 WITNESS := $(VENV)/.witness
 STUDY_ARGS ?=
-PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+PYTEST := $(BIN)/python -m pytest -rs -n auto --dist worksteal
 # The slow tests' parts: the folders of tests/ that hold some. Each takes at most 30 minutes on two cores.
 PARTS  := $(sort $(shell cd tests && grep -rl --include='*.py' 'mark\.slow' . | cut -d/ -f2))
 PART   ?= $(PARTS)
@@ -30,12 +30,17 @@ $(STAMP): pyproject.toml
 	$(PIP) --editable ".$(ZIG)"
 	@touch $@
 
-# PyCUDA is source: it is built once, without a CUDA toolkit, before the rest of its extra is installed.
+# PyCUDA is C++ source: it is built once, without a CUDA toolkit, before the rest of its extra is installed.
+CXX_HERE := $(if $(filter environment,$(origin CXX)),$(CXX),$(shell command -v c++ || command -v g++ || command -v clang++))
 $(TESTS): $(STAMP)
 	$(PIP) --editable ".[$(EXTRAS)]"
 ifneq (,$(findstring emit,$(EXTRAS)))
+ifneq (,$(CXX_HERE))
 	$(BIN)/python -m convc.build.pycuda
 	$(PIP) --editable ".[cuda]"
+else
+	@echo "There is no C++ compiler, so no PyCUDA: the tests that take it are skipped, and say so. Install g++ to run them."
+endif
 endif
 	@touch $@
 

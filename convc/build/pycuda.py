@@ -101,20 +101,18 @@ def build(cache: Cache) -> Path:
     cxx, toolkit = _compiler(), find_toolkit()
     command = shlex.join(cxx.argv)
     click.echo(f"building PyCUDA with {command} and the headers of {toolkit.root if toolkit else 'wheels'}")
-    # The C++ library that zig builds goes where the one of C goes.
-    variables = {"CC": command, "CXX": command, "ZIG_GLOBAL_CACHE_DIR": str(cache.root / "zig")}
     with cache.scratch({}) as folder:
         include = toolkit.include if toolkit else _headers(cache, folder / "headers")
-        driver = build_driver(cxx, include, folder, **variables)
+        driver = build_driver(cxx, include, folder)
         source = _source(cache, folder)
         (source / "siteconf.py").write_text(_configuration(include, folder, toolkit), "utf-8")
-        _pip(cache, "wheel", "--no-deps", str(source), "--wheel-dir", str(folder), **variables)
+        _pip(cache, "wheel", "--no-deps", str(source), "--wheel-dir", str(folder), CC=command, CXX=command)
         (wheel,) = folder.glob("*.whl")
         _check(cache, wheel, driver)
         return cache.put(_key(toolkit), {"name": wheel.name.encode(), wheel.name: wheel}) / wheel.name
 
 
-def build_driver(cxx: Compiler, include: Path, folder: Path, **variables: str) -> Path:
+def build_driver(cxx: Compiler, include: Path, folder: Path) -> Path:
     """libcuda.so in the folder: the functions that the headers name, each of which returns an error.
 
     Its soname is the driver's, so that what is linked with it asks for the driver.
@@ -124,7 +122,7 @@ def build_driver(cxx: Compiler, include: Path, folder: Path, **variables: str) -
     source, library = folder / "libcuda.cpp", folder / "libcuda.so"
     source.write_text("".join(f'extern "C" int {name}() {{ return 100; }}\n' for name in names), "utf-8")
     flags = ("-shared", "-fPIC", "-O1", "-w", "-Wl,-soname,libcuda.so.1")
-    result = _run([*cxx.argv, *flags, str(source), "-o", str(library)], **variables)
+    result = _run([*cxx.argv, *flags, str(source), "-o", str(library)])
     if result.returncode != 0:
         raise ToolchainError(
             f"{shlex.join(cxx.argv)} builds no library ({_first_error(result.stdout)}): "
@@ -169,8 +167,7 @@ def _configuration(include: Path, driver: Path, toolkit: Toolkit | None) -> str:
         "CUDADRV_LIB_DIR": [str(driver)],
         "CUDA_ENABLE_CURAND": curand is not None,
         "CURAND_LIB_DIR": [str(curand)] if curand else [],
-        # Its Boost uses std::auto_ptr, which C++17 removed and LLVM's library no longer has there.
-        "CXXFLAGS": ["-std=c++14", "-O1", "-g0", "-w"],
+        "CXXFLAGS": ["-O1", "-g0", "-w"],
     }
     return "".join(f"{name} = {value!r}\n" for name, value in values.items())
 

@@ -124,27 +124,22 @@ def find_compiler() -> Compiler:
 
 
 def find_cxx() -> Compiler:
-    """$CXX (arguments allowed), else c++, g++ or clang++ on PATH, else the `ziglang` package, as a C++ compiler.
+    """$CXX (arguments allowed), else c++, g++ or clang++ on PATH. Only PyCUDA is built with it.
 
-    Raises ToolchainError where there is none. Only PyCUDA is built with it.
+    Zig's is not looked for: its clang refuses the Boost that PyCUDA brings. Raises ToolchainError where there is none.
     """
     text = os.environ.get("CXX", "")
     try:
         asked = shlex.split(text)
     except ValueError as error:
         raise ToolchainError(f"CXX is not a command line ({error}): {text!r}") from None
-    candidates = [(path, *asked[1:]) for path in map(shutil.which, asked[:1] or ("c++", "g++", "clang++")) if path]
-    zig = importlib.util.find_spec("ziglang")
-    if zig and zig.origin and not asked:  # the program itself: who builds in an environment of its own has no module
-        candidates.append((str(Path(zig.origin).with_name("zig")), "c++"))
-    for argv in candidates:
-        if found := _probe(argv):
+    for path in filter(None, map(shutil.which, asked[:1] or ("c++", "g++", "clang++"))):
+        if found := _probe((path, *asked[1:])):
             return found
     if asked:
         raise ToolchainError(f"CXX names {text!r}, which does not run as a C++ compiler here: set another, or unset it")
     raise ToolchainError(
-        "no C++ compiler: none of c++, g++, clang++ on PATH, nor the Python package ziglang, runs here; "
-        "run `pip install ziglang`, or install g++ or clang++ as a system package, or set CXX"
+        "no C++ compiler: none of c++, g++, clang++ on PATH runs here; install g++ as a system package, or set CXX"
     )
 
 

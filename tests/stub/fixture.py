@@ -26,11 +26,13 @@ def reason() -> str:
     """Why these tests cannot run here, or nothing."""
     if os.environ.get("CONVC_GPU_TESTS", "") not in ("", "stub"):
         return "a real driver is in use: the stub would take its place"
+    if why := missing():
+        return why
     if find_spec("pycuda") is None:
         return "PyCUDA is not installed: python -m convc.build.pycuda"
     if find_library_file() is None:
         return "NVRTC is not installed: pip install 'convc[emit]'"
-    return missing()
+    return ""
 
 
 def teach(driver: Stub, change: Callable[[Any, str, Any], None]) -> None:
