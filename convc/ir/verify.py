@@ -66,8 +66,6 @@ def _verify_tables(graph: Graph) -> None:
     rows = dict.fromkeys(v.type.rows for v in graph.values() if v.type.rows is not None)
     if len(rows) > 1:
         raise IRError(f"{place}: batch rows must have one capacity, but there are {', '.join(map(str, rows))}")
-    if rows and not any(v.type.rows for v in graph.inputs_of("data")):
-        raise IRError(f"{place}: batch rows are counted by the data, but no data input has any")
 
 
 def describe(node: Node) -> str:

@@ -157,7 +157,7 @@ RULES = {
     node("lrn(%x) {size=0}", "2,3,8,8"): "size is a number of channels of at least 1, not 0",
     node("lrn(%x) {k=0}", "2,3,8,8"): "k must be above 0 and alpha 0 or more",
     node("lrn(%x) {alpha=-1}", "2,3,8,8"): "but k is 1.0, alpha -1.0, beta 0.75",
-    node("lrn(%v)"): "x must be NCHW in f32, but it is f32[2]",
+    node("lrn(%v)"): "x must be NCHW, but it is f32[2]",
     node("adaptive_avg_pool(%x) {output=[9, 2]}", "2,3,9,2"): (
         "output may be no larger than x, but its height is 9 and x's is 8"
     ),
@@ -293,14 +293,14 @@ VALID = [
         phase {
           batch(g:1) m(k:4) n(n:n<=4, p:6, q:6) k(c:3, r:3, s:3)
           a = $1[k, c, r, s]
-          b = $0[n, c, p + r, q + s | (p + 1) % 2 in [0, 1) ; -1.0]
+          b = $0[n, c, p + r, q + s | (p + 1) % 2 in [0, 1)]
           store 0[n, k, p, q] = max(acc, 0.0) * -1.5
           schedule {lanes=n, width=16, m_tile=k:4, n_tile=q:2}
         }
       }
       %1: f32[n<=4] = loops(%x) {
         for(n:n<=4)
-        reduce(c:3, h:8) top, at = argmax($0[n, c, h, (h*3 + 1) / 2 - 1], #(c*8 + h))
+        reduce(c:3, h:8) top, at = argmax($0[n, c, h, (h*3 + 1) / 2 - 1 ; -1.0], #(c*8 + h))
         map() { store 0[n] = select(top >= at, rows, log(exp(at) + 1e-3)) / 2.0 }
         schedule {lanes=none, width=1}
       } loc(: lower)

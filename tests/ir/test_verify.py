@@ -65,12 +65,6 @@ def test_updates_keep_the_type_and_the_layout() -> None:
         verify(replace(graph, updates={"w": graph.nodes[0].out}))
 
 
-def test_rows_are_counted_by_data() -> None:
-    assert "batch rows are counted by the data, but no data input has any" in refused(
-        "graph @g(%x: f32[3]) { %0: f32[n<=4] = full() return %0 }"
-    )
-
-
 def test_names_are_defined_once() -> None:
     one, two = Value("x", f32(3)), Value("x", f32(4))
     with pytest.raises(convc.IRError, match="%x is defined twice"):

@@ -77,12 +77,12 @@ RULES = {
           return %0 }""",
     ),
     "a broadcast along no axis goes": (
-        """graph @g(%x: f32[n<=4,3]) {
-          %0: f32[n<=4,3] = broadcast(%x) {axes=[]}
-          %1: f32[n<=4,3] = tanh(%0)
+        """graph @g(%x: f32[4,3], %w: f32[4,3] parameter) {
+          %0: f32[4,3] = broadcast(%x) {axes=[]}
+          %1: f32[4,3] = tanh(%0)
           return %1
-          update %x = %0 }""",
-        "graph @g(%x: f32[n<=4,3]) { %1: f32[n<=4,3] = tanh(%x) return %1 update %x = %x }",
+          update %w = %0 }""",
+        "graph @g(%x: f32[4,3], %w: f32[4,3] parameter) { %1: f32[4,3] = tanh(%x) return %1 update %w = %x }",
     ),
 }
 

@@ -9,20 +9,20 @@ from convc.testing import check_rewrite
 def test_fires() -> None:
     """Through a chain, for several results, in outputs and updates."""
     check_rewrite(
-        """graph @g(%x: f32[n<=4,1,2,2], %s: f32[n<=4,1,2,2] state) {
-          %0: f32[n<=4,1,2,2] = tanh(%x) loc(first)
-          %1: f32[n<=4,1,2,2] = tanh(%x) loc(second)
-          %2: f32[n<=4,1,2,2] = relu(%0)
-          %3: f32[n<=4,1,2,2] = relu(%1)
-          %4: f32[n<=4,1,1,1], %5: i32[n<=4,1,1,1] = max_pool(%2) {indices=True}
-          %6: f32[n<=4,1,1,1], %7: i32[n<=4,1,1,1] = max_pool(%3) {indices=True}
+        """graph @g(%x: f32[4,1,2,2], %s: f32[4,1,2,2] state) {
+          %0: f32[4,1,2,2] = tanh(%x) loc(first)
+          %1: f32[4,1,2,2] = tanh(%x) loc(second)
+          %2: f32[4,1,2,2] = relu(%0)
+          %3: f32[4,1,2,2] = relu(%1)
+          %4: f32[4,1,1,1], %5: i32[4,1,1,1] = max_pool(%2) {indices=True}
+          %6: f32[4,1,1,1], %7: i32[4,1,1,1] = max_pool(%3) {indices=True}
           return %4, %7, %3
           update %s = %3 }""",
         eliminate_common,
-        """graph @g(%x: f32[n<=4,1,2,2], %s: f32[n<=4,1,2,2] state) {
-          %0: f32[n<=4,1,2,2] = tanh(%x) loc(first)
-          %2: f32[n<=4,1,2,2] = relu(%0)
-          %4: f32[n<=4,1,1,1], %5: i32[n<=4,1,1,1] = max_pool(%2) {indices=True}
+        """graph @g(%x: f32[4,1,2,2], %s: f32[4,1,2,2] state) {
+          %0: f32[4,1,2,2] = tanh(%x) loc(first)
+          %2: f32[4,1,2,2] = relu(%0)
+          %4: f32[4,1,1,1], %5: i32[4,1,1,1] = max_pool(%2) {indices=True}
           return %4, %5, %2
           update %s = %2 }""",
     )
