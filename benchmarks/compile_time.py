@@ -2,8 +2,8 @@
 
     python benchmarks/compile_time.py [--family chain] [--target cpu] [--sizes 50,150,500,1500] [--gcc]
 
-No program is built: passes and emission are timed, the verifier with the pass that it follows. The growth exponent
-is the slope of log(seconds) over log(nodes): 1 where time grows with the nodes, 2 where it grows with their square.
+No program is built: passes and emission are timed, the verifier with the pass that it follows. The growth exponent is
+the slope of log(seconds) over log(nodes): 1 where time grows with the nodes, 2 where it grows with their square.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from convc.ir.index import Axis, Bound, Index, IndexLike
 UNARY = ("neg", "exp", "log", "expm1", "log1p", "tanh", "sqrt", "abs")
 BINARY = ("add", "sub", "mul", "div", "max", "min")
 COMPARE = ("gt", "ge", "lt", "le", "eq", "ne")
-DEEPEST = 256
+DEEPEST = 200
 """Operations that an expression may nest: walking through a deeper one could be the end of Python's own stack."""
 
 C = TypeVar("C")
