@@ -295,7 +295,8 @@ def substitute_axes(root: Scalar, values: Mapping[Axis, IndexLike]) -> Scalar:
     def change(e: Scalar) -> Scalar:
         if isinstance(e, Load):
             coords = tuple(c.substitute(values) for c in e.coords)
-            return load(e.operand, *coords, guards=[g.substitute(values) for g in e.guards], fill=e.fill)
+            new = load(e.operand, *coords, guards=[g.substitute(values) for g in e.guards], fill=e.fill)
+            return e if new == e else new
         if isinstance(e, Random):
             return Random(e.index.substitute(values).linear(), e.stream, e.seed, e.step)
         return IndexValue(e.index.substitute(values)) if isinstance(e, IndexValue) else e

@@ -62,7 +62,9 @@ def renumber(numbers: Sequence[int]) -> Change:
     """Operand i becomes operand numbers[i]."""
 
     def change(e: Scalar) -> Scalar:
-        return replace(e, operand=numbers[e.operand]) if isinstance(e, Load) else e
+        if not isinstance(e, Load) or numbers[e.operand] == e.operand:
+            return e
+        return replace(e, operand=numbers[e.operand])
 
     return change
 
