@@ -80,6 +80,7 @@ golden: $(TESTS) ## write the golden files anew; then review the diff
 bench: $(WITNESS) ## LeNet-5's train step beside PyTorch, which this installs, and what compiling it takes
 	$(BIN)/python benchmarks/lenet_step.py
 	$(BIN)/python benchmarks/cold_compile.py
+	$(BIN)/python benchmarks/compile_time.py
 
 gpu-test: ## the tests that need a GPU, then compute-sanitizer (GPU_PYTHON=python3 chooses the interpreter)
 	CONVC_GPU_TESTS=1 $(GPU_PYTHON) -m pytest tests/gpu

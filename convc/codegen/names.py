@@ -19,11 +19,13 @@ def identifier(text: str, default: str = "v") -> str:
 def unique(names: Iterable[str]) -> list[str]:
     """The same names, later equal ones numbered: a, a_2, a_3."""
     taken: set[str] = set()
+    counts: dict[str, int] = {}  # the number that the next equal name gets
     result = []
     for name in names:
-        candidate, count = name, 2
+        candidate, count = name, counts.get(name, 2)
         while candidate in taken:
             candidate, count = f"{name}_{count}", count + 1
+        counts[name] = count
         taken.add(candidate)
         result.append(candidate)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -40,7 +41,8 @@ def storage(graph: Graph) -> dict[Value, Place]:
     number("store", stores)
     number("output", graph.outputs)
     by_name = {v.name: places[v] for v in stores}
-    for v in (v for n in graph.nodes for v in n.outputs if v not in graph.outputs):
+    returned = set(graph.outputs)
+    for v in (v for n in graph.nodes for v in n.outputs if v not in returned):
         planned = graph.placements.get(v.name)
         if planned is None:
             raise IRError(f"%{v.name} has no place in memory; run the pass plan_memory first")
@@ -56,17 +58,38 @@ def barriers(graph: Graph, places: dict[Value, Place]) -> tuple[bool, ...]:
     since the last barrier count. Whatever its threads do, a kernel never waits for itself.
     """
     needed: list[bool] = []
-    reads: list[Place] = []
-    writes: list[Place] = []
+    reads, writes = Extent(), Extent()
     for node in graph.nodes:
         r, w = [places[v] for v in node.inputs], [places[v] for v in node.outputs]
-        wait = _touch(r, writes) or _touch(w, writes) or _touch(w, reads)
+        wait = any(map(writes.meets, (*r, *w))) or any(map(reads.meets, w))
         if wait:
-            reads, writes = [], []
-        reads += r
-        writes += w
+            reads, writes = Extent(), Extent()
+        for places_of, extent in ((r, reads), (w, writes)):
+            for p in places_of:
+                extent.add(p)
         needed.append(wait)
     return tuple(needed)
+
+
+class Extent:
+    """The bytes that several places cover: of each buffer, ranges that lie apart, in order."""
+
+    def __init__(self) -> None:
+        self._ranges: dict[tuple[Kind, int], tuple[list[int], list[int]]] = {}
+
+    def meets(self, place: Place) -> bool:
+        """Whether any of its bytes is covered."""
+        starts, ends = self._ranges.get((place.kind, place.number), ([], []))
+        at = bisect_right(ends, place.start)
+        return at < len(ends) and starts[at] < place.end
+
+    def add(self, place: Place) -> None:
+        starts, ends = self._ranges.setdefault((place.kind, place.number), ([], []))
+        first, last = bisect_left(ends, place.start), bisect_right(starts, place.end)
+        start, end = place.start, place.end
+        if first < last:  # it touches these ranges, and all become one
+            start, end = min(start, starts[first]), max(end, ends[last - 1])
+        starts[first:last], ends[first:last] = [start], [end]
 
 
 def meet(one: Node, other: Node, places: Mapping[Value, Place]) -> bool:

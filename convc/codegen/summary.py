@@ -121,6 +121,7 @@ def summarise(graph: Graph, source: Source) -> ProgramSummary:
     """The summary of a planned graph and the source that was emitted from it."""
     kernels = tuple(_kernel(k) for k in source.kernels)
     results = (v for n in graph.nodes for v in n.outputs)
+    returned = set(graph.outputs)
     totals = Totals(
         kernels=len(kernels),
         flops=sum(k.flops for k in kernels),
@@ -130,7 +131,7 @@ def summarise(graph: Graph, source: Source) -> ProgramSummary:
         arena_bytes=graph.arena_bytes,
         arena_bytes_without_reuse=unplanned_bytes(graph),
     )
-    buffers = (*(_input(graph, v) for v in graph.inputs), *(_result(graph, v) for v in results))
+    buffers = (*(_input(graph, v) for v in graph.inputs), *(_result(graph, v, v in returned) for v in results))
     launches = tuple(map(_launch, source.launches)) if isinstance(source, CudaSource) else ()
     return ProgramSummary(graph.name, source.entry, totals, kernels, buffers, launches)
 
@@ -165,10 +166,10 @@ def _input(graph: Graph, v: Value) -> BufferSummary:
     return BufferSummary(v.name, str(v.type), v.type.nbytes, graph.role(v))
 
 
-def _result(graph: Graph, v: Value) -> BufferSummary:
+def _result(graph: Graph, v: Value, returned: bool) -> BufferSummary:
     place = graph.placements.get(v.name)
     size, kind = v.type.nbytes, str(v.type)
-    if v in graph.outputs or place is None:
+    if returned or place is None:
         return BufferSummary(v.name, kind, size, "output")
     if place.inside is not None:
         return BufferSummary(v.name, kind, size, "update", inside=place.inside)

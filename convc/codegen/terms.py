@@ -28,6 +28,9 @@ from convc.ir.scalar import (
 )
 from convc.ir.types import Rows, TensorType
 
+DEEP = 24
+"""Operations nested in one line of source, at most."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -212,7 +215,8 @@ class Scope:
 
 @dataclass
 class Block:
-    """Terms of several expressions in order: shared subexpressions are bound to a name once."""
+    """Terms of several expressions in order: shared subexpressions are bound to a name once, and so is every deep one,
+    which leaves none that a template would have to go down too far for."""
 
     scope: Scope
     lets: list[tuple[str, Term]] = field(default_factory=list)
@@ -231,7 +235,8 @@ class Block:
                 if e in done:
                     continue
                 term = self._term(e, [done[c] for c in e.children()])
-                if uses[e] > 1 and not isinstance(e, Const | Local | RowCount | IndexValue) and not term.cell:
+                shared = uses[e] > 1 and not isinstance(e, Const | Local | RowCount | IndexValue) and not term.cell
+                if shared or e.depth % DEEP == 0:
                     name = f"{self.prefix}{len(self.lets)}"
                     self.lets.append((name, term))
                     term = Term("local", term.vector, name=name)

@@ -216,18 +216,18 @@ class Builder:
         self.path = path
         self.passes = passes
         self._taken = set(taken)
-        self._next = 0
+        self._next: dict[str, int] = {}
 
     def fresh(self, hint: str = "") -> str:
         """A name not used yet: the hint, the hint numbered, or the next number."""
         if hint and hint not in self._taken:
             self._taken.add(hint)
             return hint
-        stem, count = (f"{hint}_", 1) if hint else ("", self._next)
+        stem, first = (f"{hint}_", 1) if hint else ("", 0)
+        count = self._next.get(stem, first)
         while f"{stem}{count}" in self._taken:
             count += 1
-        if not hint:
-            self._next = count + 1
+        self._next[stem] = count + 1
         self._taken.add(f"{stem}{count}")
         return f"{stem}{count}"
 

@@ -10,6 +10,7 @@ from convc.ir.lexer import MAX_INTEGER, Cursor, did_you_mean
 from convc.ir.printer import COMPARISON, INFIX
 from convc.ir.scalar import (
     BINARY,
+    DEEPEST,
     UNARY,
     Binary,
     Const,
@@ -24,8 +25,6 @@ from convc.ir.scalar import (
     Unary,
 )
 
-MAX_TREE = 200
-"""The greatest depth of a scalar expression, in operators: a deeper one exhausts Python's stack later."""
 MAX_DIVISIONS = 16
 """How deep `/` and `%` may nest in an index: simplifying can double the size with each."""
 _COMPARE_BY_LENGTH = {v: k for k, v in sorted(COMPARISON.items(), key=lambda item: -len(item[1]))}
@@ -44,11 +43,8 @@ class Scope:
 def parse_scalar(c: Cursor, scope: Scope) -> Scalar:
     start = c.pos
     result = _sum(c, scope)
-    depth, level = 0, [result]
-    while level:
-        depth, level = depth + 1, [child for e in level for child in e.children()]
-    if depth > MAX_TREE:
-        raise c.error(f"an expression may be at most {MAX_TREE} operators deep, but this is {depth}; split it", start)
+    if (deep := result.depth) > DEEPEST:
+        raise c.error(f"an expression may be at most {DEEPEST} operators deep, but this is {deep}; split it", start)
     return result
 
 

@@ -21,7 +21,7 @@ from convc.ir.kernel_rules import (
     small_locals,
 )
 from convc.ir.loop_nest import LoopNest, Reduce
-from convc.ir.scalar import Scalar, Store, loads
+from convc.ir.scalar import DEEPEST, Scalar, Store, loads
 from convc.ir.types import TensorType
 
 
@@ -219,6 +219,8 @@ class KernelOp(Op):
     def check(self, inputs: Sequence[TensorType]) -> None:
         """Raises IRError with the rule that an access or a value breaks."""
         roots, stores = tuple(self.roots()), tuple(self.stores())
+        if (deep := max((e.depth for e in roots), default=0)) > DEEPEST:
+            raise IRError(f"has an expression {deep} operators deep, and may have one of {DEEPEST} at most; split it")
         for e in dict.fromkeys(e for root in roots for e in loads(root)):
             check_load(e, inputs)
         small = self.small_locals()

@@ -17,7 +17,7 @@ from convc.ir.index import Axis, Bound, Index, IndexLike
 UNARY = ("neg", "exp", "log", "expm1", "log1p", "tanh", "sqrt", "abs")
 BINARY = ("add", "sub", "mul", "div", "max", "min")
 COMPARE = ("gt", "ge", "lt", "le", "eq", "ne")
-DEEPEST = 256
+DEEPEST = 200
 """Operations that an expression may nest: walking through a deeper one could be the end of Python's own stack."""
 
 C = TypeVar("C")
@@ -295,7 +295,8 @@ def substitute_axes(root: Scalar, values: Mapping[Axis, IndexLike]) -> Scalar:
     def change(e: Scalar) -> Scalar:
         if isinstance(e, Load):
             coords = tuple(c.substitute(values) for c in e.coords)
-            return load(e.operand, *coords, guards=[g.substitute(values) for g in e.guards], fill=e.fill)
+            new = load(e.operand, *coords, guards=[g.substitute(values) for g in e.guards], fill=e.fill)
+            return e if new == e else new
         if isinstance(e, Random):
             return Random(e.index.substitute(values).linear(), e.stream, e.seed, e.step)
         return IndexValue(e.index.substitute(values)) if isinstance(e, IndexValue) else e

@@ -43,24 +43,24 @@ def assign_layout(graph: Graph, target: Target = CPU) -> Graph:
             renamed[v] = b(Relayout(result=batch_blocked(v.type, width)), v, name=f"{v.name}_blocked")
     entry, b.nodes = b.nodes, []
     nodes: list[Node] = []
+    given, returned = set(graph.inputs), set(graph.outputs)
     for node in graph.nodes:
         placed = "relayout" in node.op.traits or any(v.type.layout is not None for v in node.outputs)
         if placed or all(v.type.rows is None for v in node.outputs):
             nodes.append(node)
             continue
-        names = [b.fresh(f"{v.name}_blocked") if v in graph.outputs else v.name for v in node.outputs]
+        names = [b.fresh(f"{v.name}_blocked") if v in returned else v.name for v in node.outputs]
         outputs = tuple(_blocked(v, width, name) for v, name in zip(node.outputs, names))
         renamed.update(zip(node.outputs, outputs))
         nodes.append(replace(node, outputs=outputs, passes=node.made_by("assign_layout")))
     inner = graph.with_nodes(nodes, renamed)
     back: dict[Value, Node] = {}  # outputs keep their names and types
     for old, new in zip(graph.outputs, inner.outputs):
-        if new is not old and old not in graph.inputs and new not in back:
+        if new is not old and old not in given and new not in back:
             op = Relayout(result=old.type)
             back[new] = Node(op, (new,), (Value(old.name, old.type),), passes=("assign_layout",))
     outputs = tuple(
-        back[new].out if new in back else old if old in graph.inputs else new
-        for old, new in zip(graph.outputs, inner.outputs)
+        back[new].out if new in back else old if old in given else new for old, new in zip(graph.outputs, inner.outputs)
     )
     return replace(inner, nodes=(*entry, *inner.nodes, *back.values()), outputs=outputs)
 

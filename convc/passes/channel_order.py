@@ -8,6 +8,7 @@ scatters one of the two. A product may read and write each of its tensors in ano
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
@@ -39,24 +40,25 @@ Order = Mapping[Value, TensorType]
 def choose_channel_order(graph: Graph, target: Target) -> dict[Value, TensorType]:
     """The tensors that are better stored as NHWC, with their types then; all others stay row-major."""
     groups = _groups(graph)
-    touching = {
-        root: [n for n in graph.nodes if any(v in members for v in (*n.inputs, *n.outputs))]
-        for root, members in ((values[0], set(values)) for values in groups)
-    }
+    root = {v: values[0] for values in groups for v in values}
+    touching: dict[Value, list[Node]] = {values[0]: [] for values in groups}
+    for n in graph.nodes:
+        for group in dict.fromkeys(root[v] for v in (*n.inputs, *n.outputs) if v in root):
+            touching[group].append(n)
     seconds = _seconds_of(target)
-    chosen: dict[Value, TensorType] = {}
+    types = {v: v.type for v in root}
     for _ in range(ROUNDS):
         changed = False
         for values in groups:
-            other = {v: t for v, t in chosen.items() if v not in values}
-            if values[0] not in chosen:
-                other |= {v: v.type.with_layout(CHANNELS_LAST) for v in values}
-            now, then = (sum(seconds(n, x) for n in touching[values[0]]) for x in (chosen, other))
+            turned = types[values[0]] is not values[0].type
+            other = {v: v.type if turned else v.type.with_layout(CHANNELS_LAST) for v in values}
+            now, then = (sum(seconds(n, x) for n in touching[values[0]]) for x in (types, ChainMap(other, types)))
             if then < now * (1 - GAIN):
-                chosen, changed = other, True
+                types.update(other)
+                changed = True
         if not changed:
             break
-    return chosen
+    return {v: t for v, t in types.items() if t is not v.type}
 
 
 def _groups(graph: Graph) -> list[list[Value]]:

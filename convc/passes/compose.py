@@ -14,6 +14,17 @@ from convc.ir.scalar import Load, Next, Scalar, Store, loads, rewrite
 
 Change = Callable[[Scalar], Scalar]
 
+FUSED_DEPTH = 48
+"""Operations that an expression may nest to be joined with another: its text nests brackets, which parse to 64."""
+FUSED_WEIGHT = 256
+"""Operations of such an expression, one that is used twice counted twice: an operand used twice at each of many joints
+would grow with the power of two. The largest that a model of the zoo comes to has 58, in Adam's update."""
+
+
+def moderate(e: Scalar) -> bool:
+    """Whether an expression that was joined is not too large to be read, parsed and compiled."""
+    return e.depth <= FUSED_DEPTH and e.weight <= FUSED_WEIGHT
+
 
 def map_store(s: Store, change: Change) -> Store:
     return replace(s, value=rewrite(s.value, change))
@@ -51,7 +62,9 @@ def renumber(numbers: Sequence[int]) -> Change:
     """Operand i becomes operand numbers[i]."""
 
     def change(e: Scalar) -> Scalar:
-        return replace(e, operand=numbers[e.operand]) if isinstance(e, Load) else e
+        if not isinstance(e, Load) or numbers[e.operand] == e.operand:
+            return e
+        return replace(e, operand=numbers[e.operand])
 
     return change
 

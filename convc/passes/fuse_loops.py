@@ -15,16 +15,10 @@ from convc.ir.index import Axis, Bound, IndexLike
 from convc.ir.kernels import Gemm, KernelOp, Loops
 from convc.ir.loop_nest import Map, Stage
 from convc.ir.scalar import Const, Load, RowCount, Scalar, Store, load, loads, rewrite, substitute_axes, walk
-from convc.passes.compose import compact, kernel_loads, map_kernel, pointwise_stores, renumber
+from convc.passes.compose import compact, kernel_loads, map_kernel, moderate, pointwise_stores, renumber
 from convc.passes.eliminate_dead import eliminate_dead
 from convc.passes.fusion_graph import FusionGraph
 from convc.passes.registry import register_pass
-
-DEEPEST = 48
-"""Operations that an expression may nest to be joined with another: its text nests brackets, which parse to 64."""
-HEAVIEST = 256
-"""Operations of such an expression, one that is used twice counted twice: what is used twice at each of many joints
-grows with the power of two. The largest that a model of the zoo comes to has 58, in Adam's update."""
 
 
 @register_pass
@@ -48,16 +42,15 @@ def _inline_into(work: FusionGraph, reader: Node) -> bool:
         if not _pays(value, v, reader, len(work.users[v])) or not _allowed(value, v, reader):
             continue
         new = _inlined(producer, value, reader)
-        if _is_moderate(new):
+        if _moderate(new):
             work.exchange((reader,), new)
             return True
     return False
 
 
-def _is_moderate(node: Node) -> bool:
-    """Whether the kernel's expressions are not too large to be read, parsed and compiled."""
+def _moderate(node: Node) -> bool:
     assert isinstance(node.op, KernelOp)
-    return all(e.depth <= DEEPEST and e.weight <= HEAVIEST for e in node.op.roots())
+    return all(map(moderate, node.op.roots()))
 
 
 def _changes_layout(producer: Node) -> bool:
@@ -155,7 +148,7 @@ def _extend_by(work: FusionGraph, reader: Node) -> bool:
         if behind is None:
             continue
         new = _extended(producer, reader, stores, shared, kept)
-        if _is_moderate(new):
+        if _moderate(new):
             work.exchange((producer, reader), new, behind)
             return True
     return False

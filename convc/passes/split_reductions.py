@@ -44,17 +44,20 @@ def split_reductions(graph: Graph, target: Target = CPU) -> Graph:
         return graph
     taken = {v.name for v in graph.values()}
     nodes: list[Node] = []
-    for node in graph.nodes:
+    made: dict[Value, int] = dict.fromkeys(graph.inputs, -1)  # the number of the node that makes it
+    behind: dict[int, list[Node]] = {}
+    for number, node in enumerate(graph.nodes):
+        made.update((v, number) for v in node.outputs)
         parts = _split(node, target, taken)
         if parts is None:
             nodes.append(node)
             continue
         first, second = parts
         # right behind what it reads: kernels that do not wait for each other can then share a launch
-        ready = max((i + 1 for i, n in enumerate(nodes) if set(n.outputs) & set(first.inputs)), default=0)
-        nodes.insert(ready, first)
+        behind.setdefault(max((made[v] for v in first.inputs), default=-1), []).append(first)
         nodes.append(second)
-    return graph.with_nodes(nodes)
+    placed = [n for i in range(-1, len(nodes)) for n in (*nodes[max(i, 0) : i + 1], *reversed(behind.get(i, ())))]
+    return graph.with_nodes(placed)
 
 
 def _split(node: Node, target: Target, taken: set[str]) -> tuple[Node, Node] | None:
@@ -81,7 +84,7 @@ def _split(node: Node, target: Target, taken: set[str]) -> tuple[Node, Node] | N
     taken.add(name)
     rows_first = any(isinstance(a.extent, Rows) for a in nest.axes)
     axes = (*nest.axes, *part_axes) if rows_first else (*part_axes, *nest.axes)
-    parts = Value(name, TensorType(node.out.type.dtype, tuple(a.extent for a in axes)))
+    parts = Value(name, TensorType("f32", tuple(a.extent for a in axes)))  # whatever is stored of them
     stages = (Reduce(inner, reduce.monoid, ("part",), (value,)), Map((), (store(0, axes, Local("part")),)))
     title = f"{reduce.monoid}_parts"
     first = Node(Loops(LoopNest(axes, stages), results=(parts.type,), title=title), node.inputs, (parts,), node.path,

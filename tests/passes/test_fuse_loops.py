@@ -7,7 +7,8 @@ import pytest
 from convc.ir.kernels import Loops
 from convc.ir.text import parse_graph, print_graph
 from convc.ir.verify import verify
-from convc.passes.fuse_loops import DEEPEST, HEAVIEST, fuse_loops
+from convc.passes.compose import FUSED_DEPTH, FUSED_WEIGHT
+from convc.passes.fuse_loops import fuse_loops
 from convc.passes.lower import lower
 from convc.testing import check_rewrite
 from convc.testing.rewrite import assert_same_numbers, assert_same_text
@@ -237,8 +238,8 @@ def test_expressions_stay_moderate() -> None:
         graph = lower(parse_graph("\n".join(["graph @g(%0: f32[4]) {", *lines, "return %1000 }"])))
         found = verify(fuse_loops(graph))
         roots = [e for n in found.nodes if isinstance(n.op, Loops) for e in n.op.roots()]
-        assert max(e.depth for e in roots) <= DEEPEST
-        assert max(e.weight for e in roots) <= HEAVIEST
+        assert max(e.depth for e in roots) <= FUSED_DEPTH
+        assert max(e.weight for e in roots) <= FUSED_WEIGHT
         assert len(found.nodes) < 1000 / 5
         assert_same_text(print_graph(found), print_graph(parse_graph(print_graph(found))))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
@@ -13,6 +14,7 @@ from convc.compiler import model_graph
 from convc.ir.core import OPS, Builder, Graph, Op, Role, Value
 from convc.ir.ops.pointwise import Add
 from convc.ir.ops.reduce import Sum
+from convc.ir.text import parse_graph
 from convc.ir.types import Rows, TensorType, f32
 from convc.ir.verify import verify
 from convc.passes import pipeline
@@ -92,6 +94,31 @@ def test_an_update_is_copied_where(reason: str) -> None:
           place %0 at arena + 0
           arena 64 bytes }}""",
     )
+
+
+LATER = {
+    "by the next store": ("map() { store 0[n] = $1[n]; store 1[n] = $0[n] + $1[n] }", False),
+    "by another stage": ("map() { store 0[n] = $0[n] * $1[n] } map() { store 1[n] = $0[n] + $1[n] }", False),
+    "by a reduction": (
+        "map() { store 0[n] = $1[n] } reduce(k:2) s = sum($0[n]) map() { store 1[n] = s - $0[n] + $1[n] }",
+        False,
+    ),
+    "by both stores": ("map() { store 0[n] = $0[n] * $1[n]; store 1[n] = $0[n] + $1[n] }", True),
+    "by the store before": ("map() { store 1[n] = $0[n] + $1[n]; store 0[n] = $1[n] }", True),
+}
+
+
+@pytest.mark.parametrize("reader", LATER)
+def test_the_old_value_is_read_in_the_same_kernel(reader: str) -> None:
+    """What is loaded behind the store of the new value is the new value; what two stores share is loaded first."""
+    stages, in_place = LATER[reader]
+    graph = parse_graph(f"""graph @g(%w: f32[40] parameter, %g: f32[40]) {{
+      %a: f32[40], %b: f32[40] = loops(%w, %g) {{ for(n:40) {stages} }}
+      return %b update %w = %a }}""")
+    program = convc.compile(graph, target="cpu")
+    assert (program.graph.updates["w"].name == "a") is in_place
+    program.parameters["w"][...] = 5
+    np.testing.assert_array_equal(program(np.full(40, 2, np.float32)), 7)
 
 
 def test_two_states_that_are_exchanged() -> None:

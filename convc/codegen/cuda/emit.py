@@ -172,12 +172,15 @@ class CudaSource(Source):
         Each is the whole file with the lines of other launches left blank, so that line numbers are the file's.
         """
         count = max(1, min(most, len(self.launches) // LAUNCHES_A_UNIT))
-        parts: list[list[Launch]] = [[] for _ in range(count)]
+        home: dict[str, int] = {}
+        lengths = [0] * count
         for launch in sorted(self.launches, key=lambda x: -len(x.source)):
-            min(parts, key=lambda part: sum(len(x.source) for x in part)).append(launch)
+            home[launch.name] = lengths.index(min(lengths))
+            lengths[home[launch.name]] += len(launch.source)
+        blank = {x.name: "\n" * x.source.count("\n") for x in self.launches}
         return [
-            "\n".join([self.head, *(x.source if x in part else "\n" * x.source.count("\n") for x in self.launches)])
-            for part in parts
+            "\n".join([self.head, *(x.source if home[x.name] == part else blank[x.name] for x in self.launches)])
+            for part in range(count)
         ]
 
     def listings(self) -> tuple[tuple[str, str], ...]:
@@ -334,7 +337,11 @@ def _joined(kernels: Sequence[CudaKernel]) -> tuple[Parameter, ...]:
             found.setdefault((p.place, p.written, p.dtype), p)
     parameters = tuple(found.values())
     pointers = unique(p.pointer for p in parameters)
-    return tuple(
-        replace(p, pointer=name, alone=sum(p.place.overlaps(o.place) for o in parameters) == 1)
-        for p, name in zip(parameters, pointers)
-    )
+    buffers: dict[tuple[str, int], list[Place]] = {}
+    for p in parameters:
+        buffers.setdefault((p.place.kind, p.place.number), []).append(p.place)
+
+    def alone(p: Parameter) -> bool:
+        return sum(p.place.overlaps(other) for other in buffers[p.place.kind, p.place.number]) == 1
+
+    return tuple(replace(p, pointer=name, alone=alone(p)) for p, name in zip(parameters, pointers))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from convc.codegen.storage import Place, meet
@@ -12,6 +12,8 @@ from convc.passes.target import BLOCK_SHARED_BYTES, Target
 
 MOST_POINTERS = 400
 """Pointers that one launch may take: 4 KiB of arguments, with room to spare."""
+FAR = 64
+"""Launches before and behind its own in which a kernel looks for room."""
 RESIDENT = 1024
 """Threads of a multiprocessor that surely are resident at once: each may have 64 registers."""
 
@@ -47,8 +49,11 @@ def grouped(kernels: Sequence[K], places: Mapping[Value, Place], target: Target)
             groups.append([k])
     at = 0
     while at < len(groups):
-        fewer = _without(groups, at, places, target)
-        groups, at = (fewer, max(0, at - 1)) if fewer else (groups, at + 1)
+        if _emptied(groups, at, places, target):
+            del groups[at]
+            at = max(0, at - 1)
+        else:
+            at += 1
     return groups
 
 
@@ -72,23 +77,27 @@ def _at_once(group: Sequence[Grouped], target: Target) -> bool:
     return blocks * group[0].threads <= RESIDENT and blocks * shared <= BLOCK_SHARED_BYTES
 
 
-def _without(groups: list[list[K]], at: int, places: Mapping[Value, Place], target: Target) -> list[list[K]] | None:
-    """The groups without that one, whose kernels have found room in the nearest others; None where one has not."""
-    rest = [list(g) if i != at else [] for i, g in enumerate(groups)]
+def _emptied(groups: list[list[K]], at: int, places: Mapping[Value, Place], target: Target) -> bool:
+    """Moves the kernels of that group into the nearest others with room; where one finds none, all stay."""
+    homes: list[list[K]] = []
     for k in groups[at]:
-        home = next((g for g in _reachable(k, rest, at, places) if _fits([*g, k], target)), None)
+        home = next((g for g in _reachable(k, groups, at, places) if _fits([*g, k], target)), None)
         if home is None:
-            return None
+            for full in reversed(homes):
+                full.pop()
+            return False
         home.append(k)
-    return [g for i, g in enumerate(rest) if i != at]
+        homes.append(home)
+    return True
 
 
-def _reachable(k: K, groups: list[list[K]], at: int, places: Mapping[Value, Place]) -> list[list[K]]:
-    """The groups before and behind that one which the kernel can be moved to, passing none that it waits for."""
-    found: list[list[K]] = []
-    for side in (groups[:at][::-1], groups[at + 1 :]):
-        for group in side:
-            if _waits(k, group, places):
+def _reachable(k: K, groups: list[list[K]], at: int, places: Mapping[Value, Place]) -> Iterator[list[K]]:
+    """The groups before and behind that one which the kernel can be moved to, passing none that it waits for.
+
+    The nearest come first, and none is far: to look at all groups for each would take as long as their number squared.
+    """
+    for side in (range(at - 1, max(at - 1 - FAR, -1), -1), range(at + 1, min(at + 1 + FAR, len(groups)))):
+        for i in side:
+            if _waits(k, groups[i], places):
                 break
-            found.append(group)
-    return found
+            yield groups[i]
