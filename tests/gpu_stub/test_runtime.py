@@ -7,6 +7,9 @@ import copy
 import gc
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +288,32 @@ def test_a_model_and_its_part_train_the_same_arrays_wherever_they_live(
 def test_a_copy_of_a_program_has_memory_of_its_own_on_the_device(stub: Stub, make: Any) -> None:
     step = trained(model(), target="cuda")
     goes_on_alike(step, make(step))
+
+
+def test_calls_and_sweeps_from_several_threads(stub: Stub) -> None:
+    """Two models, each with a train step and an evaluation: their threads take turns on the device's one stream."""
+    x, labels = np.ones((12, 1, 4, 4), np.float32), np.arange(12, dtype=np.int32) % 3
+
+    kept: list[object] = []
+
+    def train(number: int, between: Callable[[], None]) -> list[float]:
+        module = convc.nn.Sequential(convc.nn.Flatten(), convc.nn.Linear(16, 3), name=f"net{number}")
+        step, evaluation = (
+            convc.compile(module, (4, 1, 4, 4), mode=mode, target="cuda", seed=number)  # type: ignore[arg-type]
+            for mode in ("train", "eval")
+        )
+        kept.append((step, evaluation))  # what PyCUDA frees in another thread it complains of
+        losses = []
+        for _ in range(3):
+            between()
+            for _, loss in step.sweep((x, labels), None, lambda batch: {"lr": 0.1}):
+                losses += [loss, evaluation(x[:4], labels[:4])[0]]  # the store is free between batches
+            losses.append(step(x[:4], labels[:4], lr=0.1))
+        return losses
+
+    alone = [train(i, lambda: None) for i in range(3)]
+    ready = threading.Barrier(3)
+    with ThreadPoolExecutor(3) as pool:
+        found = [f.result(300) for f in [pool.submit(train, i, lambda: ready.wait(300)) for i in range(3)]]
+    assert [sorted(losses) for losses in found] == [sorted(losses) for losses in alone]
+    assert not stub.reports
