@@ -103,6 +103,12 @@ def report(error: Exception, debug: bool) -> int:
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, ConvcError):
         line, code = f"error: {error}", EXIT_ERROR
+    elif isinstance(error, MemoryError):
+        what = str(error) or "an allocation failed"
+        line, code = f"error: out of memory: {what}; take less data or a smaller --batch", EXIT_ERROR
+    elif isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        line, code = f"error: the system refused ({error.strerror}){where}; look there, or run with --debug", EXIT_ERROR
     elif place := place_in_model(error):
         line, code = f"error: {place}: {text}", EXIT_ERROR
     else:

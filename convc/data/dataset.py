@@ -78,6 +78,8 @@ class Dataset:
         uint8 images are scaled to [0, 1] first. Validation and test are moved by train's numbers, so that
         nothing is learnt from them. A channel that is constant over train is only centred.
         """
+        count = sum(map(len, self.parts().values()))
+        check_memory(4 * count * math.prod(self.image_shape), f"{count} images as float32", self.name)
         mean, std = _channel_statistics(self.train.images)
 
         def moved(split: Split) -> Split:

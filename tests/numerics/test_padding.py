@@ -47,6 +47,7 @@ def test_same_keeps_height_and_width(kernel: tuple[int, int], dilation: tuple[in
 
 
 @pytest.mark.witness
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize(("kernel", "dilation"), KERNELS)
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_it_is_that_of_pytorch(padding: str, kernel: tuple[int, int], dilation: tuple[int, int]) -> None:
