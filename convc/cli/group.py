@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from convc.cli.usage import check_numbers, usage_line
 from convc.errors import ConvcError
 from convc.ir.lexer import did_you_mean, printable
 
@@ -66,7 +67,10 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in self.lazy and not args[0].startswith("-"):
             raise click.UsageError(f"no command '{args[0]}'{did_you_mean(args[0], self.lazy)}", ctx)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            check_numbers(ctx, command, rest)
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -86,8 +90,11 @@ class LazyGroup(click.Group):
             sys.exit(EXIT_ERROR)
         except (click.Abort, KeyboardInterrupt):
             sys.exit(EXIT_INTERRUPTED)
-        except click.ClickException as error:
+        except click.exceptions.NoArgsIsHelpError as error:
             error.show()
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            click.echo(f"convc: error: {printable(usage_line(error))}", err=True)
             sys.exit(error.exit_code)
         except Exception as error:
             sys.exit(report(error, session.debug))
