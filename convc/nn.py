@@ -23,6 +23,8 @@ from convc.modules import Residual as Residual
 from convc.modules import Sequential as Sequential
 
 Pair = int | tuple[int, ...]
+MOST = 2**31 - 1
+"""Of an extent."""
 PADDINGS = ("same", "valid")
 """Words for a convolution's padding, as in PyTorch."""
 
@@ -48,7 +50,7 @@ class Layer(Module):
         if kind == "float":
             return real(value, what, error=IRError)
         if kind == "int":
-            return whole(value, what, low, error=IRError)
+            return whole(value, what, low, MOST, error=IRError)
         if value is None and "None" in kind:
             return None
         if isinstance(value, str) and "str" in kind:
@@ -61,8 +63,8 @@ class Layer(Module):
                 raise IRError(
                     f"{what} is {' or '.join(map(str, (1, *counts)))} numbers, not {shown(value)}; give so many"
                 )
-            return tuple(whole(v, f"{what}[{i}]", low, error=IRError) for i, v in enumerate(value))
-        return whole(value, what, low, error=IRError)
+            return tuple(whole(v, f"{what}[{i}]", low, MOST, error=IRError) for i, v in enumerate(value))
+        return whole(value, what, low, MOST, error=IRError)
 
     def check(self) -> None:
         """What the fields must be together. Raises IRError."""

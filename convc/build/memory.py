@@ -22,6 +22,8 @@ def available(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
 
 def text(size: int) -> str:
     """12.3 GiB"""
+    if size >= 2**80:
+        return f"2^{size.bit_length() - 1} bytes"
     power = 0
     while size >= 1024 ** (power + 1) and power + 1 < len(UNITS):
         power += 1

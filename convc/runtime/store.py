@@ -95,7 +95,7 @@ class ParameterStore:
 
     def slot(self, name: str) -> Slot:
         """Where the array lies. Raises RunError for a name that the store does not hold."""
-        if name not in self._slots:
+        if not isinstance(name, str) or name not in self._slots:
             remedy = did_you_mean(str(name), self._slots) if self._slots else "; it is empty: compile the model first"
             raise RunError(f"the store holds no {name if isinstance(name, str) else shown(name)}{remedy}")
         return self._slots[name]
