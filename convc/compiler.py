@@ -17,6 +17,7 @@ from convc.optim import Optimizer, optimizer_of
 from convc.passes import pipeline
 from convc.passes.pipeline import Trace
 from convc.passes.target import Target
+from convc.runtime.capacity import check_fits, enough_memory
 from convc.runtime.program import Program
 from convc.runtime.store import ParameterStore
 from convc.runtime.targets import TARGETS as TARGETS
@@ -56,12 +57,15 @@ def compile(
         if input_shape is not None:
             raise RunError(f"a graph carries its shapes, but input_shape is {shown(input_shape)}; leave it out")
         check_trainable(model, mode)
-        trace = trace_of(model, mode, optimizer, passes_target(target))
-        return _finish(trace, target, ParameterStore(), known_numbers(mode, optimizer, seed), cache)
+        with enough_memory(f"compiling {model.name}"):
+            trace = trace_of(model, mode, optimizer, passes_target(target))
+            return _finish(trace, target, ParameterStore(), known_numbers(mode, optimizer, seed), cache)
     g, graph = model_graph(check_model(model), input_shape, mode, loss)
-    trace = trace_of(graph, mode, optimizer, passes_target(target))
-    model.initialise(g, seed)
-    return _finish(trace, target, model.store, known_numbers(mode, optimizer, seed), cache)
+    with enough_memory(f"compiling {graph.name}"):
+        trace = trace_of(graph, mode, optimizer, passes_target(target))
+        check_fits(trace.stages[-1][1], model.store, target)
+        model.initialise(g, seed)
+        return _finish(trace, target, model.store, known_numbers(mode, optimizer, seed), cache)
 
 
 def check_model(model: object) -> Module:
@@ -137,4 +141,5 @@ def known_numbers(mode: Mode, optimizer: Optimizer, seed: int) -> dict[str, floa
 def _finish(
     trace: Trace, target: str, store: ParameterStore, known: Mapping[str, float], cache: Cache | None
 ) -> Program:
+    check_fits(trace.stages[-1][1], store, target)
     return Program(trace, executable(trace.stages[-1][1], target, cache), store, known)

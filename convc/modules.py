@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from convc.checks import seed_of
+from convc.checks import instance, real, seed_of, shape_of, shown
 from convc.errors import IRError, RunError
 from convc.ir import ops
 from convc.ir.core import Builder, Graph, Op, Role, Value
@@ -61,6 +61,9 @@ class GraphBuilder:
         It belongs to the module that is being built: one that is built at a second place has the tensor that it got
         at the first. Raises IRError where it would need another shape there.
         """
+        instance(name, str, "a parameter's name is text, such as 'weight'", error=IRError)
+        shape = shape_of(shape, f"the shape of {name}", remedy="give its extents", error=IRError)
+        bound = real(bound, f"the bound of {name}", 0.0, error=IRError)
         key = self._key(name)
         if key is not None and (known := self._known.get((id(key[0]), key[1]))) is not None:
             if known.type != f32(*shape):
@@ -109,6 +112,10 @@ class GraphBuilder:
         return self.updates[name]
 
     def op(self, op: Op, *inputs: Value, name: str = "") -> Value:
+        """The first result of a new node. Raises IRError, with the layer, where the operands do not fit."""
+        instance(op, Op, "g.op takes an operator of convc.ir.ops, such as ops.pointwise.Relu()", error=IRError)
+        for v in inputs:
+            instance(v, Value, f"the operands of {op.name} are values, x or what g.op returned", error=IRError)
         with self.placed_errors():
             return self.builder(op, *inputs, name=name)
 
@@ -163,11 +170,11 @@ class Module:
 
     def forward_graph(self, input_shape: Sequence[int], training: bool = False) -> tuple[GraphBuilder, Value]:
         """The model on `input_shape` (N, C, H, W) or (N, features), N being the batch capacity."""
+        rows, *rest = shape_of(input_shape, "input_shape", remedy="N is the most rows of a batch", error=IRError)
         g = GraphBuilder(self.name or type(self).__name__.lower(), training)
-        rows, *rest = input_shape
         x = g.input("x", f32(Rows(rows), *rest))
         with g.building(self):
-            return g, self.build(g, x)
+            return g, built(self, g, x)
 
     def initialise(self, g: GraphBuilder, seed: int) -> None:
         """Give every parameter not yet there its first value; it depends on the seed and its name alone.
@@ -228,15 +235,52 @@ def fill_uniform(array: np.ndarray, bound: float, seed: int, name: str) -> None:
         part[...] = (2 * unit - 1) * bound
 
 
+def built(module: Module, g: GraphBuilder, x: Value) -> Value:
+    """The module's output for x. Raises IRError where its `build` gives anything but a value of the graph."""
+    y = module.build(g, x)
+    if not isinstance(y, Value):
+        raise IRError(
+            f"build(g, x) returns the value that the last g.op(...) gave, but {type(module).__name__}'s returned "
+            f"{shown(y)}; end it with `return`"
+        )
+    return y
+
+
+def named_layers(layers: Sequence[object], owner: str) -> list[tuple[str, Module]]:
+    """Layers with their names, given or numbers. Raises IRError, naming the layer's place, where one is no module."""
+    found: list[tuple[str, Module]] = []
+    for i, given in enumerate(layers):
+        name: str = str(i)
+        layer: object = given
+        if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
+            name, layer = given
+        if not isinstance(layer, Module):
+            what, remedy = shown(layer), "give convc.nn modules, or (name, module)"
+            if isinstance(layer, tuple) and len(layer) == 2 and isinstance(layer[1], Module):
+                raise IRError(
+                    f"a layer's name is text, but that of number {i} of {owner} is {shown(layer[0])}; quote it"
+                )
+            if isinstance(layer, (list, tuple)):
+                what, remedy = f"a {type(layer).__name__}", f"unpack it: {owner}(*layers)"
+            elif isinstance(layer, type) and issubclass(layer, Module):
+                remedy = f"make an object of it: {layer.__name__}()"
+            raise IRError(f"a layer of {owner} is a module, but number {i} is {what}; {remedy}")
+        if not name:
+            raise IRError(f"a layer's name must not be empty, but that of number {i} of {owner} is; give one")
+        found.append((name, layer))
+    return found
+
+
 class Sequential(Module):
     """Modules one after the other. A layer's name is given, as in `("conv1", nn.Conv2d(...))`, or its number."""
 
     def __init__(self, *layers: Module | tuple[str, Module], name: str = "") -> None:
-        self.layers = [x if isinstance(x, tuple) else (str(i), x) for i, x in enumerate(layers)]
-        self.name = name or "sequential"
+        self.layers = named_layers(layers, "Sequential")
+        self.name = instance(name, str, "Sequential: name is text", error=IRError) or "sequential"
         names = [n for n, _ in self.layers]
         if len(set(names)) != len(names):
-            raise IRError(f"layer names must differ, but '{next(n for n in names if names.count(n) > 1)}' occurs twice")
+            twice = next(n for n in names if names.count(n) > 1)
+            raise IRError(f"layer names must differ, but '{twice}' occurs twice; rename one")
 
     def __iter__(self) -> Iterator[tuple[str, Module]]:
         return iter(self.layers)
@@ -246,7 +290,7 @@ class Sequential(Module):
         for name, layer in self.layers:
             g.builder.path = f"{outer}.{name}" if outer else name
             with g.placed_errors():
-                x = layer.build(g, x)
+                x = built(layer, g, x)
         g.builder.path = outer
         return x
 
@@ -255,7 +299,8 @@ class Residual(Module):
     """y = x + inner(x)."""
 
     def __init__(self, *layers: Module | tuple[str, Module]) -> None:
+        named_layers(layers, "Residual")
         self.inner = Sequential(*layers)
 
     def build(self, g: GraphBuilder, x: Value) -> Value:
-        return g.op(ops.pointwise.Add(), self.inner.build(g, x), x)
+        return g.op(ops.pointwise.Add(), built(self.inner, g, x), x)

@@ -181,7 +181,7 @@ class _Study:
         if start > len(self.records[lr]):  # a history that someone deleted
             start = 0
         if start:
-            self.module.store.load(self._checkpoint)
+            self.module.store.load(self._checkpoint, finite=False)  # of a rate that diverged too
         self.records[lr] = self.records[lr][:start]
         self.timings = [row for row in self.timings if row.lr != lr or row.epoch <= start]
         return start

@@ -8,6 +8,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from convc.build import memory
 from convc.errors import DataError
 
 PARTIAL = ".partial"
@@ -86,14 +87,14 @@ def read_whole(path: Path, what: str = "") -> bytes:
 
 
 def check_memory(size: int, what: str, place: str) -> None:
-    """Raise DataError where the `size` bytes that `what`, a plural from `place`, takes are more than all memory.
+    """Raise DataError where the `size` bytes that `what`, a plural from `place`, takes are more than is free.
 
     Asked first: the system may promise more than it has, and end the process that takes it at its word.
     """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size > memory:
+    free = memory.available()
+    if size > free:
         raise DataError(
-            f"data must fit memory, but {what} take {size / 2**30:.3g} GiB, and there are {memory / 2**30:.3g}: "
+            f"data must fit memory, but {what} take {memory.text(size)}, and {memory.text(free)} are free: "
             f"{place}; take fewer or smaller ones"
         )
 

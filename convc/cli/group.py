@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from convc.cli.usage import check_numbers, usage_line
 from convc.errors import ConvcError
 from convc.ir.lexer import did_you_mean, printable
 
@@ -66,7 +67,10 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in self.lazy and not args[0].startswith("-"):
             raise click.UsageError(f"no command '{args[0]}'{did_you_mean(args[0], self.lazy)}", ctx)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            check_numbers(ctx, command, rest)
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -86,8 +90,11 @@ class LazyGroup(click.Group):
             sys.exit(EXIT_ERROR)
         except (click.Abort, KeyboardInterrupt):
             sys.exit(EXIT_INTERRUPTED)
-        except click.ClickException as error:
+        except click.exceptions.NoArgsIsHelpError as error:
             error.show()
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            click.echo(f"convc: error: {printable(usage_line(error))}", err=True)
             sys.exit(error.exit_code)
         except Exception as error:
             sys.exit(report(error, session.debug))
@@ -103,6 +110,12 @@ def report(error: Exception, debug: bool) -> int:
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, ConvcError):
         line, code = f"error: {error}", EXIT_ERROR
+    elif isinstance(error, MemoryError):
+        what = str(error) or "an allocation failed"
+        line, code = f"error: out of memory: {what}; take less data or a smaller --batch", EXIT_ERROR
+    elif isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        line, code = f"error: the system refused ({error.strerror}){where}; look there, or run with --debug", EXIT_ERROR
     elif place := place_in_model(error):
         line, code = f"error: {place}: {text}", EXIT_ERROR
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,13 +18,14 @@ from convc.runtime.targets import COMPILERS, EMITTED, TARGETS, on_device
 
 DEVICE_HELP = "The GPU to run on, by number.  [default: 0]"
 COMPILER_VARIABLE = "CONVC_CUDA_COMPILER"
+_EXTENT = re.compile("0*[1-9][0-9]{0,18}")
 SHAPE_HELP = "The input's shape, N being the most rows of a batch; zoo models have one, with 64 rows."
 
 
 def shape_of(text: str) -> tuple[int, ...]:
     """`64,1,28,28` as a tuple; raises click.BadParameter unless it is two numbers or more of at least 1."""
     parts = [part.strip() for part in text.split(",")]
-    if len(parts) < 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if len(parts) < 2 or not all(_EXTENT.fullmatch(part) for part in parts):
         raise click.BadParameter(f"a shape is N,C,H,W (or N,features), numbers of at least 1, not '{text}'")
     return tuple(int(part) for part in parts)
 

@@ -22,9 +22,11 @@ from convc.errors import ConvcError, DataError
 from convc.ir.core import Graph
 from convc.ir.text import parse_graph
 from convc.passes.pipeline import Trace
+from convc.runtime.capacity import check_fits
 from convc.runtime.cpu import CpuExecutable
 from convc.runtime.emulator import EmulatorExecutable
 from convc.runtime.program_report import ProgramReport
+from convc.runtime.store import ParameterStore
 from convc.runtime.targets import on_device
 from convc.testing.trial import trial
 
@@ -82,6 +84,9 @@ def run(
         graph = trace.stages[-1][1]
         executable: Any
         on_device(target, device)
+        # The interpreter holds a float64 for every number of the graph, its bounds two more.
+        checking = {"the interpreter": 24 * sum(v.type.elements for v in graph.values())}
+        check_fits(graph, ParameterStore(), target, checking)
         if target == "cpu":
             executable = CpuExecutable(graph)
         elif target == "cuda":

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from convc.cli.live import Display
 from convc.cli.training import DATA_HELP, FOLDER, interruptible, run_options, trainable
+from convc.cli.usage import is_number
 from convc.data import load
 from convc.report.verdict import rate_text
 from convc.study import RATES, StudyPlan, StudyResult, run_study
@@ -37,14 +38,6 @@ def spread(args: list[str], flag: str) -> list[str]:
             taking = value or arg == flag or arg.startswith(f"{flag}=")
         result.append(arg)
     return result
-
-
-def is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 @click.command(cls=SeveralRates)

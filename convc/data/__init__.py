@@ -18,6 +18,7 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
+from convc.checks import seed_of, shown
 from convc.data import cifar, idx, image_folder, mnist5k, npz, synthetic
 from convc.data.dataset import Dataset, Split
 from convc.data.order import batches, epoch_order
@@ -33,7 +34,7 @@ _SHAPE = re.compile(r"([13])x([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 _MOST_NAMES = 1000  # that are compared with a path that is not there
 
 
-def load(spec: str, *, seed: int = 0) -> Dataset:
+def load(spec: str | os.PathLike[str], *, seed: int = 0) -> Dataset:
     """The data set that `spec` names, in one of the forms above; a name goes before a folder of that name.
 
     Images stay as stored (`Dataset.normalized` moves them); labels become int32. `seed` only orders the
@@ -41,6 +42,14 @@ def load(spec: str, *, seed: int = 0) -> Dataset:
     `image_folder` and `npz` say what their files must hold, `synthetic` what its numbers mean. Raises
     DataError, one line, for an unknown spec and for data that is missing, damaged or inconsistent.
     """
+    seed = seed_of(seed, error=DataError)
+    if isinstance(spec, os.PathLike):
+        spec = os.fspath(spec)
+    if not isinstance(spec, str):
+        raise DataError(
+            f"a data set is {FORMS}, named by text, not {shown(spec)}; write arrays with numpy.savez(file, "
+            "x_train=..., y_train=..., x_test=..., y_test=...), or make a convc.data.Dataset of them"
+        )
     if spec == mnist5k.NAME:
         return mnist5k.load(seed=seed)
     if spec == synthetic.NAME or spec.startswith(f"{synthetic.NAME}:"):

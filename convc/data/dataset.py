@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convc.build.files import check_memory
+from convc.checks import instance, whole
 from convc.errors import DataError
 
 _IMAGE_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
+_LEAST_SIDE = 8  # of square images with their channels last: such a number of channels beside a width of 1 or 3 is none
 _ROWS_AT_A_TIME = 1024  # bounds the float64 temporaries of the statistics
 
 
@@ -23,6 +25,7 @@ class Split:
 
     def __post_init__(self) -> None:
         check_images(self.images, "split")
+        instance(self.labels, np.ndarray, "labels of a split are a NumPy array, int32 [N]", error=DataError)
         if self.labels.dtype != np.int32:
             raise DataError(f"labels of a split must be int32 [N], not {self.labels.dtype}")
         check_pairing(self.images, self.labels, "split")
@@ -50,6 +53,9 @@ class Dataset:
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for part, split in self.parts().items():
+            instance(split, Split, f"the part {part} of a data set is a convc.data.Split", error=DataError)
+        object.__setattr__(self, "classes", whole(self.classes, "the number of classes", 1, error=DataError))
         names = len(self.class_names)
         if names not in (0, self.classes):
             raise DataError(f"every class needs a name or none, but {names} of {self.classes} have one: {self.name}")
@@ -78,6 +84,8 @@ class Dataset:
         uint8 images are scaled to [0, 1] first. Validation and test are moved by train's numbers, so that
         nothing is learnt from them. A channel that is constant over train is only centred.
         """
+        count = sum(map(len, self.parts().values()))
+        check_memory(4 * count * math.prod(self.image_shape), f"{count} images as float32", self.name)
         mean, std = _channel_statistics(self.train.images)
 
         def moved(split: Split) -> Split:
@@ -109,10 +117,17 @@ def make_split(images: np.ndarray, labels: np.ndarray, classes: int, place: str)
 
 def check_images(images: np.ndarray, place: str) -> None:
     """Raise DataError unless `images` is a finite, non-empty uint8 or float32 [N, C, H, W]."""
+    instance(images, np.ndarray, f"images are a NumPy array, uint8 or float32 [N, C, H, W]: {place}", error=DataError)
     if images.dtype not in _IMAGE_DTYPES:
         raise DataError(f"images must be uint8 or float32, not {images.dtype}: {place}")
     if images.ndim != 4 or 0 in images.shape:
         raise DataError(f"images must be [N, C, H, W] or [N, H, W], no dimension 0, not {list(images.shape)}: {place}")
+    _, channels, height, width = images.shape
+    if width in (1, 3) and channels == height >= _LEAST_SIDE:
+        raise DataError(
+            f"images must be [N, C, H, W], and {list(images.shape)} looks like [N, H, W, C]; give "
+            f"images.transpose(0, 3, 1, 2): {place}"
+        )
     if images.dtype == np.float32 and not np.isfinite(images).all():
         first = int(np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))[0])
         raise DataError(f"images must be finite, but image {first} has NaN or infinity: {place}")

@@ -15,7 +15,8 @@ from enum import IntEnum
 
 import numpy as np
 
-from convc.checks import seed_of, whole
+from convc.build.files import check_memory
+from convc.checks import instance, seed_of, whole
 from convc.data.dataset import Split
 from convc.errors import DataError
 
@@ -37,6 +38,7 @@ def permutation(n: int, *, seed: int, epoch: int, stream: Stream) -> np.ndarray:
     Raises DataError unless n >= 1 and seed and epoch fit 64 bits unsigned.
     """
     n = whole(n, "the number of examples in an order", 1, error=DataError)
+    check_memory(24 * n, f"an order's {n} words and indices", "an order")
     seed = seed_of(seed, error=DataError)
     epoch = whole(epoch, "an epoch", 0, _WORD - 1, error=DataError)
     words = generator(seed, epoch, stream).random_raw(n)
@@ -83,6 +85,7 @@ def _cut(split: Split, batch: int, order: np.ndarray | None) -> Iterator[tuple[n
 
 
 def _check_order(order: np.ndarray, n: int) -> None:
+    instance(order, np.ndarray, "an order is integer indices [M] in a NumPy array", error=DataError)
     if order.ndim != 1 or order.dtype.kind not in "iu":
         raise DataError(f"an order must be integer indices [M], not {order.dtype} {list(order.shape)}")
     # Negative indices would wrap round in NumPy and visit an example twice.

@@ -39,6 +39,7 @@ The text form is canonical: printing what was parsed gives the printed text agai
 from __future__ import annotations
 
 import convc.ir.ops  # noqa: F401  (registers the operators that a text may name)
+from convc.errors import IRError
 from convc.ir.core import Graph
 from convc.ir.parser import GraphParser
 from convc.ir.printer import print_graph, print_node
@@ -51,4 +52,6 @@ def parse_graph(text: str) -> Graph:
 
     Raises IRError in one line: the line and column, the rule with both numbers, what to do, and the source.
     """
+    if not isinstance(text, str):
+        raise IRError(f"a graph is parsed from text, not from {type(text).__name__}; read the file first")
     return GraphParser(text).parse()

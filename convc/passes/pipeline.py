@@ -36,6 +36,8 @@ from convc.passes.split_reductions import split_reductions
 from convc.passes.target import CPU, Target
 
 Pass = Callable[..., Graph]
+MOST_BYTES = 2**52
+"""Of a tensor: the bytes of a thousand such, their lanes padded, are still counted in 64 bits."""
 
 SIMPLIFY: tuple[Pass, ...] = (canonicalize, fold_constants, eliminate_common, eliminate_dead)
 DIFFERENTIATE: tuple[Pass, ...] = (autodiff, apply_optimizer)
@@ -82,7 +84,7 @@ class Trace:
 
 def run(graph: Graph, passes: Sequence[Pass], target: Target = CPU) -> Trace:
     """All passes in order; each result is verified."""
-    trace = Trace([("input", check_coverage(verify(graph)))])
+    trace = Trace([("input", check_coverage(check_sizes(verify(graph))))])
     log = PassLog(graph.name, len(graph.nodes))
     for function in passes:
         graph = apply(function, graph, target)
@@ -95,6 +97,17 @@ def run(graph: Graph, passes: Sequence[Pass], target: Target = CPU) -> Trace:
         log.after(name, len(graph.nodes), graph)
     log.done(len(graph.nodes))
     return trace
+
+
+def check_sizes(graph: Graph) -> Graph:
+    """The graph; raises IRError where its tensors are so large that bytes are no longer counted in 64 bits."""
+    for v in graph.values():
+        if v.type.nbytes >= MOST_BYTES:
+            raise IRError(
+                f"a tensor has fewer than 2^{MOST_BYTES.bit_length() - 1} bytes, but %{v.name}: {v.type} has "
+                f"{v.type.nbytes}; take a smaller shape"
+            )
+    return graph
 
 
 def pass_name(function: Pass) -> str:

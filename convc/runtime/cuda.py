@@ -77,13 +77,13 @@ class CudaExecutable:
         self.source: CudaSource = emit_cuda(graph)
         self._again = partial(CudaExecutable, device=device, compiler=compiler, text=text)
         self.device = open_device(device)
+        self._workspace = Workspace(graph, self.device)  # first: what does not fit is not built
         self.build = Build(self.device.arch, choose_compiler(compiler), cache or Cache())
         self.images = self.build.images(units_of(self.source, text), self.source.entry)
         what = f"the program {self.source.entry}"
         loaded = [(image, self.device.load(image.data, what)) for image in self.images]
         self._modules = {name: module for image, module in loaded for name in image.kernels}
         check_kernels(self.source, self._modules)
-        self._workspace = Workspace(graph, self.device)
         self._feeds = Feeds(self._workspace, self.build, STRETCH)
         self._launches: list[Prepared] = []
         self._texts: dict[str, str] = {}

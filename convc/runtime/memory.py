@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from convc.build.memory import available, text
+from convc.errors import RunError
 from convc.ir.core import Role
 from convc.ir.types import DTYPES, TensorType
 from convc.locks import SharedLock
@@ -88,7 +90,13 @@ class Slot:
 
 
 def aligned_zeros(size: int) -> Array:
-    """uint8 [size] on a 64-byte boundary, already touched: the first write to fresh pages is slow."""
+    """uint8 [size] on a 64-byte boundary, already touched: the first write to fresh pages is slow.
+
+    Raises RunError where that is more than is free.
+    """
+    free = available()
+    if size > free:
+        raise RunError(f"{size} bytes ({text(size)}) were asked for, and {text(free)} are free; take a smaller batch")
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     raw[...] = 0
     start = -raw.ctypes.data % ALIGNMENT

@@ -8,6 +8,7 @@ from importlib import resources
 
 from convc.build.shared_library import load_library
 from convc.build.toolchain import Unit, build_shared
+from convc.checks import shown, whole
 from convc.errors import RunError
 from convc.locks import Once
 
@@ -46,9 +47,11 @@ def get_num_threads() -> int:
 
 
 def _checked(n: object, place: str) -> int:
-    if type(n) is not int or not 1 <= n <= MAX_THREADS:
-        raise RunError(f"a number of threads is a whole number from 1 to {MAX_THREADS}: {place} got {n!r}")
-    return n
+    try:
+        return whole(n, "a number of threads", 1, MAX_THREADS)
+    except RunError:
+        rule = f"a number of threads is a whole number from 1 to {MAX_THREADS}"
+        raise RunError(f"{rule}: {place} got {shown(n)}") from None
 
 
 @Once

@@ -78,6 +78,7 @@ class Program:
 
     def ir(self, stage: str = "input") -> str:
         """The IR's text: `"after fuse_epilogue"`, `"before lower"`, or `"input"`."""
+        instance(stage, str, "a stage is named by text, such as program.ir('after lower')")
         return str(self.trace.after(stage))
 
     def kernel(self, prefix: str) -> Kernel:

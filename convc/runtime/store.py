@@ -11,13 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from convc.build.files import read_whole, write_atomically
+from convc.checks import shown
 from convc.debug import LINES, say
 from convc.errors import DataError, RunError
 from convc.ir.core import Graph, Role
+from convc.ir.lexer import did_you_mean
 from convc.ir.types import TensorType
 from convc.locks import SharedLock
 from convc.runtime.digest import blank_mark, check_digest, stamped
 from convc.runtime.memory import ALIGNMENT, Buffer, Slot
+from convc.runtime.weights import Loaded, Stored, fit, parse
 
 Array = npt.NDArray[Any]
 KINDS: tuple[Role, ...] = ("parameter", "state", "constant")
@@ -92,8 +95,9 @@ class ParameterStore:
 
     def slot(self, name: str) -> Slot:
         """Where the array lies. Raises RunError for a name that the store does not hold."""
-        if name not in self._slots:
-            raise RunError(f"the store holds no {name}; it holds {', '.join(self._slots) or 'nothing'}")
+        if not isinstance(name, str) or name not in self._slots:
+            remedy = did_you_mean(str(name), self._slots) if self._slots else "; it is empty: compile the model first"
+            raise RunError(f"the store holds no {name if isinstance(name, str) else shown(name)}{remedy}")
         return self._slots[name]
 
     def __getitem__(self, name: str) -> Array:
@@ -158,31 +162,26 @@ class ParameterStore:
         names = self.names("parameter", *(("state",) if state else ())) if names is None else names
         write_atomically(Path(path), stamped(save(self.snapshot(names), blank_mark(metadata))))
 
-    def load(self, path: str | Path) -> None:
-        """Read parameters, and state where the file has it, from safetensors.
+    def load(self, path: str | Path, *, strict: bool = True, finite: bool = True) -> Loaded:
+        """Read parameters, and state where the file has it, from safetensors, and say what was read.
 
-        State that the file has not becomes zero: a file of weights alone is where a training begins, its first step
-        counts as 1. Raises DataError where the file is none, is damaged, lacks a parameter, has an array too many or of
-        another shape; nothing is changed then.
+        F16, BF16 and F64 become float32: see convc.runtime.weights. With `strict` False the file may lack parameters,
+        which stay as they are, and have other arrays. `finite` False lets NaN and infinities in. State that the file
+        has not becomes zero: a file of weights alone is where a training begins, its first step counts as 1. Raises
+        DataError where the file is none, is damaged, lacks a parameter, or has an array too many, of another shape or
+        of a dtype that is not converted; nothing is changed then.
         """
-        arrays = read_safetensors(Path(path))
+        stored = read_safetensors(Path(path))
         with self.locked():
-            missing = [n for n in self.names("parameter") if n not in arrays]
-            extra = [n for n in arrays if n not in self]
-            if missing or extra:
-                what = f"lacks {missing[0]}" if missing else f"has {extra[0]}, which the model has not"
-                raise DataError(
-                    f"weights must be those of the model, but {path} {what}; use the model they were saved from"
-                )
-            try:
-                self.restore(arrays)
-            except RunError as error:
-                raise DataError(f"{path}: {error}") from None
+            held = {n: self.slot(n).array for n in self}
+            arrays, loaded = fit(stored, held, self.names("parameter"), Path(path), strict=strict, finite=finite)
+            self.restore(arrays)
             absent = [n for n in self.names("state") if n not in arrays]
             for name in absent:
                 self[name][...] = 0
         if absent:
             say(LINES, f"convc: {path} holds no {absent[0]}: state that is not in the file begins at 0")
+        return loaded
 
 
 class Use:
@@ -225,14 +224,13 @@ def _newest(slot: Slot) -> Array:
     return slot.array
 
 
-def read_safetensors(path: Path) -> dict[str, Array]:
-    """The arrays of a file, whose digest must be right where it has one. Raises DataError."""
+def read_safetensors(path: Path) -> dict[str, Stored]:
+    """The tensors of a file, whose digest must be right where it has one. Raises DataError."""
     from safetensors import SafetensorError
-    from safetensors.numpy import load
 
     data = read_whole(path, "weights from ")
     check_digest(path, data)
     try:
-        return load(data)
+        return parse(data)
     except (SafetensorError, KeyError, TypeError, ValueError, MemoryError) as error:
         raise DataError(f"{path} is not a safetensors file: {str(error) or type(error).__name__}") from None

@@ -32,10 +32,12 @@ def resolve_target(name: str) -> str:
     `auto` is $CONVC_TARGET where that is set; else cuda where PyCUDA and a GPU are there, else the C target. Raises
     RunError for any other name, and for one in the variable.
     """
-    kind, colon, number = name.partition(":") if isinstance(name, str) else (name, "", "")
+    kind, _, number = name.partition(":") if isinstance(name, str) else (name, "", "")
     choice(kind, "target", TARGETS)
-    if colon and not (kind in ("auto", "cuda") and number.isascii() and number.isdecimal() and len(number) < 5):
-        raise RunError(f"a target's device is the number of a GPU, as in cuda:1, not {shown(name)}; leave it out")
+    if kind != name and not (kind in ("auto", "cuda") and number.isascii() and number.isdecimal() and len(number) < 5):
+        raise RunError(
+            f"unknown target {shown(name)}; known are {', '.join(TARGETS)}, and cuda:1 for the GPU of a number"
+        )
     if kind != "auto":
         return name
     asked = os.environ.get("CONVC_TARGET", "auto")

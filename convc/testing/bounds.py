@@ -14,6 +14,7 @@ from math import prod
 
 import numpy as np
 
+from convc.checks import choice, instance, shown, whole
 from convc.errors import IRError
 from convc.ir.core import Array, Graph
 from convc.ir.evaluate import BINARY_FN, COMPARE_FN, Evaluator, extent_of, grid
@@ -40,9 +41,12 @@ def tolerance(dtype: str, terms: int) -> float:
     `terms` factors (1 + d), |d| <= u, so c = terms * u / (1 - terms * u) (Higham, section 3.1). It holds
     with fused multiply-adds, with partial sums in vector lanes, and for plain sums. Dtypes: f32, f64.
     """
-    u = UNIT[dtype]
-    if terms * u >= 1:
-        raise IRError(f"a sum must have fewer than {int(1 / u)} terms for a bound in {dtype}, not {terms}")
+    u = UNIT[choice(dtype, "dtype", UNIT, error=IRError)]
+    terms = whole(terms, "the length of a sum", 1, error=IRError)
+    if terms >= 1 / u:
+        raise IRError(
+            f"a sum must have fewer than {int(1 / u)} terms for a bound in {dtype}, not {shown(terms)}; cut it in parts"
+        )
     return terms * u / (1 - terms * u)
 
 
@@ -60,6 +64,7 @@ def error_bound(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
     `inputs` are exact. A bound is infinite where a rounding may change which of two things is chosen without
     limit: an index among near-equal ones. Raises IRError where a node is not lowered.
     """
+    instance(graph, Graph, "bounds are those of a lowered graph, such as program.graph", error=IRError)
     rows = batch_rows(graph, {k: np.shape(a) for k, a in inputs.items()})
     known = {
         v: Bounded(np.asarray(inputs[v.name], np.float64), np.zeros(np.shape(inputs[v.name]))) for v in graph.inputs

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from convc.checks import seed_of
+from convc.checks import instance, seed_of
 from convc.ir.core import Array, Graph, Node, Op, Value, checked_infer
 from convc.ir.interp import interpret
 from convc.ir.types import TensorType
@@ -36,6 +36,7 @@ def check_gradients(
     of L. L is the first output, weighted by random numbers where it is no scalar. All is float64. Inputs
     should lie apart from kinks (relu at 0). Returns the errors by input; raises AssertionError with them.
     """
+    instance(subject, (Graph, Op), "gradients are those of a graph or an operator, such as convc.parse_graph(text)")
     seed = seed_of(seed)
     graph = subject if isinstance(subject, Graph) else graph_of(subject, types)
     full = autodiff(graph)

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from convc.checks import seed_of, whole
+from convc.checks import instance, seed_of, whole
 from convc.ir.core import Array, Graph, Value
 from convc.ir.interp import run_shape
 from convc.ir.kernels import KernelOp
@@ -27,9 +27,10 @@ def random_inputs(graph: Graph, rows: int | None = None, seed: int = 0) -> dict[
     An input's numbers depend on the seed, its name and its shape alone. Raises RunError for a seed or a
     number of rows that is none.
     """
+    instance(graph, Graph, "random inputs are drawn for a graph, such as convc.parse_graph(text)")
     seed = seed_of(seed)
     if rows is not None:
-        rows = whole(rows, "rows", 1)
+        rows = whole(rows, "rows", 1, 2**31 - 1)
     limits = whole_limits(graph)
     kernels = {v for n in graph.nodes if isinstance(n.op, KernelOp) for v in n.inputs}
     ranges = {v: (0, limits.get(v, IN_KERNELS)) if v in limits or v in kernels else (-ANY, ANY) for v in graph.inputs}

@@ -8,6 +8,7 @@ from textwrap import dedent
 
 import numpy as np
 
+from convc.checks import instance
 from convc.ir.core import Array, Graph
 from convc.ir.interp import interpret
 from convc.ir.text import parse_graph, print_graph
@@ -43,6 +44,7 @@ def check_rewrite(
     Raises AssertionError with a diff of the texts, or the name and numbers of the value that changed, and
     IRError where a text or a graph is ill-formed.
     """
+    instance(before, (str, Graph), "a rewrite begins with a graph or its text")
     old = verify(parse_graph(dedent(before)) if isinstance(before, str) else before)
     new = verify(apply(pass_, old, target))
     expected = print_graph(old if after is None else parse_graph(dedent(after)))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
+from convc.checks import instance
 from convc.ir.core import Op, checked_infer
 from convc.ir.evaluate import extent_of
 from convc.ir.gemm_view import GemmView
@@ -38,6 +39,7 @@ def check_view(op: Op, *inputs: TensorType, rows: int | None = None, products: C
     contractions and what is fused to them) or given as `products`, that the products added up are those
     of the definition, each exactly once. Small shapes: it is plain Python. Raises AssertionError.
     """
+    instance(op, Op, "a view is that of an operator, such as ops.conv.Conv2d()")
     if isinstance(op, KernelOp):
         kernel, outputs = op, op.results
     else:

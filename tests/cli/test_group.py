@@ -121,6 +121,22 @@ def test_an_error_of_convc_itself_says_so(failing):
     assert err == "convc: internal error: KeyError: 'x'; run again with --debug and report it\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "out of memory: an allocation failed; take less data or a smaller --batch"),
+        (MemoryError("Unable to allocate 3 TiB"), "out of memory: Unable to allocate 3 TiB; take less data or"),
+        (OSError(28, "No space left on device"), "the system refused (No space left on device); look there"),
+        (PermissionError(13, "Permission denied", "/a/b"), "the system refused (Permission denied): /a/b; look there"),
+    ],
+)
+def test_what_the_machine_refuses_is_no_error_of_convc(failing, error, line):
+    code, err = failing(error, "fail")
+    assert code == 1
+    assert err.startswith(f"convc: error: {line}")
+    assert err.count("\n") == 1
+
+
 def test_an_interrupt_exits_with_130_and_no_traceback(failing):
     code, err = failing(KeyboardInterrupt(), "fail")
     assert code == 130

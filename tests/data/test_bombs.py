@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convc.build import files
+from convc.build import memory
 from convc.data import load
 from convc.data.idx import parse_idx, read_idx
 from convc.data.image_file import read_image
@@ -57,11 +57,11 @@ def test_gzip_whose_header_says_more_than_it_can_hold(shape: tuple[int, ...]) ->
 
 
 def test_gzip_of_more_than_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files.os, "sysconf", lambda name: 1 << 10)  # 1 MiB in all
+    monkeypatch.setattr(memory, "available", lambda: MIB)
     bomb = gzip.compress(idx_header(2, 1024, 1024) + bytes(2 * MIB))
     with (
         little_memory(MIB),
-        pytest.raises(DataError, match=r"data must fit memory, but \d+ bytes of images or labels take 0\.00195 GiB"),
+        pytest.raises(DataError, match=r"data must fit memory, but \d+ bytes of images or labels take 2 MiB, and"),
     ):
         parse_idx(bomb, 3, "a place")
 
@@ -111,7 +111,7 @@ def test_zip_whose_directory_lies(tmp_path: Path) -> None:
 
 def test_zip_of_more_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = npz(tmp_path / "a.npz", npy_header((20, 256, 512), "|u1") + bytes(20 * 256 * 512))
-    monkeypatch.setattr(files.os, "sysconf", lambda name: 1 << 10)  # 1 MiB in all
+    monkeypatch.setattr(memory, "available", lambda: MIB)
     with little_memory(), pytest.raises(DataError, match=r"the arrays, unpacked, take .*: \S+a\.npz"):
         load(str(path))
 

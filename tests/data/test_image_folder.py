@@ -230,7 +230,7 @@ def test_too_few_to_hold_out(tmp_path):
 def test_a_size_that_memory_has_no_room_for(tmp_path):
     write_classes(tmp_path, 400, ("cat", "dog"))
     with pytest.raises(
-        DataError, match=r"800 images of 3x99999x99999 take 2.24e\+04 GiB, and there are .*; take fewer or smaller"
+        DataError, match=r"800 images of 3x99999x99999 take 21.8 TiB, and .* are free: .*; take fewer or smaller"
     ):
         data.load(f"{tmp_path}:3x99999x99999")
 

@@ -93,33 +93,14 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     assert str(blocked) in error
 
 
-LAYERS = {
-    "drop: p is the part that is dropped, 0 <= p < 1, not 1.0": ("drop", convc.nn.Dropout(1.0)),
-    "drop: p is the part that is dropped, 0 <= p < 1, not -0.1": ("drop", convc.nn.Dropout(-0.1)),
-    "act: slope must be above 0 and finite, for the gradient to tell by y's sign, not -0.1; with slope 0 it is relu": (
-        "act",
-        convc.nn.LeakyReLU(-0.1),
-    ),
-    "norm: size is a number of channels of at least 1, not 0": ("norm", convc.nn.LocalResponseNorm(0)),
-    "pool: adaptive_max_pool(f32[n<=2,3,6,5]): output may be no larger than x, but its width is 7 and x's is 5": (
-        "pool",
-        convc.nn.AdaptiveMaxPool2d((6, 7)),
-    ),
-    "pool: output must be two numbers of at least 1, not [2, 0]": ("pool", convc.nn.AdaptiveAvgPool2d((2, 0))),
-    "in.conv: stride must be two numbers of at least 1, not [0, 0]": (
-        "in",
-        convc.nn.Sequential(("conv", convc.nn.Conv2d(3, 4, 3, stride=0))),
-    ),
-}
-
-
 @pytest.mark.parametrize("mode", ["infer", "train"])
-@pytest.mark.parametrize("message", LAYERS)
-def test_a_layer_that_cannot_be_is_named_once(message: str, mode: str) -> None:
-    net = convc.nn.Sequential(LAYERS[message])
+def test_a_layer_that_does_not_fit_its_input_is_named_once(mode: str) -> None:
+    net = convc.nn.Sequential(("in", convc.nn.Sequential(("pool", convc.nn.AdaptiveMaxPool2d((6, 7))))))
     with pytest.raises(convc.IRError) as caught:
         convc.compile(net, (2, 3, 6, 5), mode=mode)  # type: ignore[arg-type]
-    assert str(caught.value) == message
+    assert str(caught.value) == (
+        "in.pool: adaptive_max_pool(f32[n<=2,3,6,5]): output may be no larger than x, but its width is 7 and x's is 5"
+    )
 
 
 def test_arrays_that_do_not_fit() -> None:
