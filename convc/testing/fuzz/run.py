@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,19 +25,22 @@ SECONDS = 120.0
 """After which a case counts as one that does not end."""
 
 
+COMMAND = (sys.executable, "-m", "convc.testing.fuzz.worker")
+
+
 class Worker:
     """One process that answers requests; started anew where it died."""
 
-    def __init__(self, seconds: float = SECONDS) -> None:
+    def __init__(self, seconds: float = SECONDS, command: Sequence[str] = COMMAND) -> None:
         self.seconds = seconds
+        self.command = command
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer; a process that dies or does not end is one too, of kind `crash` or `no end`."""
         if self._process is None:
-            command = [sys.executable, "-m", "convc.testing.fuzz.worker"]
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
         process = self._process
         assert process.stdin is not None
