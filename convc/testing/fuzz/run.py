@@ -168,10 +168,11 @@ def _small(job: Job, finding: Finding, worker: Worker, folder: Path) -> Failure:
 
     def fails(case: Case) -> bool:
         nonlocal last
-        found = worker.ask({"check": job.check, "case": case.text})
-        if found["kind"] == finding.kind:
-            last = Finding(found["kind"], found["message"])
-        return bool(found["kind"] == finding.kind)
+        answer = worker.ask({"check": job.check, "case": case.text})
+        found = Finding(str(answer["kind"]), answer["message"])
+        same = found.signature == finding.signature
+        last = found if same else last
+        return same
 
     try:
         case = shrink(draw_case(job), fails)
