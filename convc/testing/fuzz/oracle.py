@@ -20,7 +20,7 @@ from convc.ir.core import Array, Graph
 from convc.ir.interp import interpret
 from convc.ir.text import parse_graph
 from convc.passes.lower import lower
-from convc.passes.pipeline import Trace
+from convc.passes.pipeline import SIMPLIFY, Trace, pass_name
 from convc.runtime import pool
 from convc.runtime.program import Program
 from convc.runtime.store import ParameterStore
@@ -29,10 +29,13 @@ from convc.testing.bounds import error_bound
 from convc.testing.fuzz.case import OPTIMIZERS, Case
 from convc.testing.fuzz.inputs import draw_inputs
 from convc.testing.guarded import call, misfit
+from convc.testing.trial import trial
 
 POISON = 0xFF  # a NaN in f32 and f64, -1 in i32
 ROUNDING = ("fold_constants",)
 """Passes that compute in f32 what the program would: off by what the program could be, and the new measure of it."""
+SIMPLIFYING = tuple(pass_name(p) for p in SIMPLIFY)
+FLOAT = {"f32": np.float32}
 IN_F64 = 2.0**-20
 """A graph that means the same gives the same numbers in float64 up to this part of what f32 may be off by; the ratio
 of the roundings is 2^-29."""
@@ -91,6 +94,7 @@ def _check(case: Case, cache: Cache | None, witness: bool) -> None:
     program = Program(trace, executable(trace.stages[-1][1], settings.target, cache), ParameterStore(), {})
     for n in settings.rows:
         run_once(case, trace, program, n)
+    trial(trace, program.executable, settings.rows[0], settings.seed)  # what `convc run --check` does ends, too
     if witness:
         from convc.testing.fuzz.judge import judge_conditioning  # here: PyTorch is an extra
 
@@ -117,6 +121,8 @@ def run_once(case: Case, trace: Trace, program: Program, n: int) -> None:
     with np.errstate(all="ignore"):
         exact = results(interpret, first, inputs)
         bounds = results(error_bound, trace.after("schedule"), inputs)
+        if n == settings.rows[0]:
+            _compare_specials(trace, settings.mode, inputs, n)
         for name, before, graph in stages(trace, settings.mode):
             if name not in ROUNDING and n != settings.rows[0]:
                 continue
@@ -175,6 +181,30 @@ def _compare(
             raise Stop(kind, f"{name} has shape {array.shape}, not {wanted.shape}")
         if wrong := misfit(name, array, wanted, bound * share, overflows):
             raise Stop(kind, f"with n={n}: {wrong}")
+
+
+def _compare_specials(trace: Trace, mode: str, inputs: Mapping[str, Array], n: int) -> None:
+    """Simplification keeps what is no number, what overflows f32, and the signs of zeros: both sides run in f32."""
+
+    def run(graph: Graph) -> list[Array]:
+        values = {v: np.asarray(inputs[v.name], FLOAT.get(v.type.dtype)) for v in graph.inputs}
+        for node in graph.nodes:
+            found = node.op.execute([values[v] for v in node.inputs], n)
+            values.update((v, np.asarray(a, FLOAT.get(v.type.dtype))) for v, a in zip(node.outputs, found))
+        return [values[v] for v in graph.results]
+
+    wanted: list[Array] | None = None
+    for name, before, after in stages(trace, mode):
+        if name not in SIMPLIFYING:
+            return
+        wanted = run(before) if wanted is None else wanted
+        found = run(after)
+        for v, a, b in zip(before.results, wanted, found, strict=True):
+            apart = (np.isfinite(a) != np.isfinite(b)) | ((a == 0) & (b == 0) & (np.signbit(a) != np.signbit(b)))
+            if apart.any():
+                at = tuple(int(i) for i in np.argwhere(apart)[0])
+                raise Stop(f"pass {name}", f"with n={n}, %{v.name} at {list(at)} was {a[at]} in f32, and is {b[at]}")
+        wanted = found
 
 
 def _refusal(error: ConvcError) -> Finding:
