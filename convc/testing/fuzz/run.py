@@ -118,13 +118,13 @@ def run_jobs(
     jobs: Iterable[Job],
     folder: Path,
     workers: int = 1,
-    stop_after: int | None = None,
+    until: Callable[[Failure], bool] = lambda failure: False,
     shrinking: bool = True,
     said: Callable[[str], None] = lambda text: None,
 ) -> Summary:
     """Checks every job's case, on so many processes; failures are made small and written to `folder`.
 
-    Ends early after `stop_after` failures. `said` is told of each failure as it comes.
+    Ends early with a failure that is one to wait `until`. `said` is told of each as it comes.
     """
     summary = Summary()
     free: Queue[Worker] = Queue()
@@ -133,7 +133,7 @@ def run_jobs(
     lock = threading.Lock()
 
     def one(job: Job) -> None:
-        if stop_after is not None and len(summary.failures) >= stop_after:
+        if any(map(until, summary.failures)):
             return
         worker = free.get()
         try:
