@@ -22,7 +22,7 @@ def call(program: Program, inputs: Mapping[str, Array], rows: int) -> list[Array
     for v in graph.inputs_of("parameter", "state", "constant"):
         program.parameters[v.name][...] = inputs[v.name]
     data = [_with_poison_behind(v, inputs[v.name]) for v in graph.inputs_of("data")]
-    scalars = {v.name: float(inputs[v.name]) for v in graph.inputs_of("scalar")}
+    scalars = {v.name: inputs[v.name].astype(DTYPES[v.type.dtype]).item() for v in graph.inputs_of("scalar")}
     whole, views = [], []
     for v in graph.outputs:
         shape = run_shape(v.type, rows)

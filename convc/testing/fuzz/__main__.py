@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from convc.testing.fuzz.sample import CHECKS, Job
 @click.option("--target", default="cpu", show_default=True, type=click.Choice(("cpu", "emulator")))
 @click.option("--check", default="programs", show_default=True, type=click.Choice(CHECKS))
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="processes")
-@click.option("--stop-after", type=click.IntRange(1), help="end after so many failures")
+@click.option("--until", metavar="PATTERN", help="end with the first failure that this regular expression is found in")
 @click.option("--no-shrink", is_flag=True, help="leave graphs that fail as they were drawn")
 @click.option("--out", default=Path("out/fuzz"), show_default=True, type=click.Path(file_okay=False, path_type=Path))
 def main(
@@ -35,7 +36,7 @@ def main(
     target: str,
     check: str,
     workers: int,
-    stop_after: int | None,
+    until: str | None,
     no_shrink: bool,
     out: Path,
 ) -> None:
@@ -54,34 +55,26 @@ def main(
     try:
         with tempfile.TemporaryDirectory(prefix="convc-fuzz-") as cache:
             os.environ.setdefault("CONVC_CACHE_DIR", cache)
-            sys.exit(
-                replay(file, check)
-                if file is not None
-                else 0
-                if _run(graphs, seed, target, check, workers, stop_after, not no_shrink, out)
-                else 1
+            if file is not None:
+                sys.exit(replay(file, check))
+            wanted = re.compile(until) if until is not None else None
+            first = secrets.randbits(32) if seed is None else seed
+            click.echo(f"{graphs} graphs, {check}, target {target}, from seed {first}")
+            summary = run_jobs(
+                [Job(check, target, first + i) for i in range(graphs)],
+                out,
+                workers,
+                lambda failure: wanted is not None and bool(wanted.search(str(failure))),
+                not no_shrink,
+                lambda text: click.echo(f"\n{text}\n"),
             )
+            click.echo(summary)
+            sys.exit(1 if summary.failures else 0)
+    except re.error as error:
+        raise click.BadParameter(f"PATTERN is a regular expression, but {error}: {until!r}") from None
     except ConvcError as error:
         click.echo(f"convc: error: {error}", err=True)
         sys.exit(1)
-
-
-def _run(
-    graphs: int,
-    seed: int | None,
-    target: str,
-    check: str,
-    workers: int,
-    stop_after: int | None,
-    shrinking: bool,
-    out: Path,
-) -> bool:
-    first = secrets.randbits(32) if seed is None else seed
-    click.echo(f"{graphs} graphs, {check}, target {target}, from seed {first}")
-    jobs = [Job(check, target, first + i) for i in range(graphs)]
-    summary = run_jobs(jobs, out, workers, stop_after, shrinking, lambda text: click.echo(f"\n{text}\n"))
-    click.echo(summary)
-    return not summary.failures
 
 
 def replay(file: Path, check: str) -> int:

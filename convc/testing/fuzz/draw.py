@@ -166,12 +166,17 @@ class Drawing:
         rank = self.rng.choice((None, 4, 4))  # images are what most operators ask for
         first = self.value(lambda t: rank in (None, t.rank)) or self.fresh(self.new_type(rank))
         op = cls(**draw_attributes(cls, self.rng, lambda: self.beside(first.type)))
-        kinds = [p.kind for p in inspect.signature(op.infer).parameters.values()]
-        arity = sum(k is inspect.Parameter.POSITIONAL_OR_KEYWORD for k in kinds)
-        if inspect.Parameter.VAR_POSITIONAL in kinds:
-            arity += self.rng.randint(0, 5)
+        arity = self._arity(op)
         rest = [self.like(self.beside(first.type)) for _ in range(arity - 1)]
         return op, [first, *rest][:arity]
+
+    def _arity(self, op: Op) -> int:
+        """How many operands `infer` names, or else `reference`, or else any number."""
+        for function in (op.infer, op.reference):
+            kinds = [p.kind for p in inspect.signature(function).parameters.values()]
+            if inspect.Parameter.VAR_POSITIONAL not in kinds:
+                return sum(k is inspect.Parameter.POSITIONAL_OR_KEYWORD for k in kinds)
+        return self.rng.randint(1, 6)
 
     def gradient(self) -> tuple[Value, ...] | None:
         """The gradient nodes of a node there is, from gradients that are values there are or inputs."""

@@ -23,7 +23,7 @@ from convc.runtime.program import Program
 from convc.testing.bounds import UNIT, error_bound
 from convc.testing.fuzz.case import Case
 from convc.testing.fuzz.inputs import draw_inputs
-from convc.testing.fuzz.oracle import Finding, Results, Stop, results, run_program, tensor_graph
+from convc.testing.fuzz.oracle import Finding, Results, Stop, inputs_of, results, run_program, tensor_graph
 from convc.testing.guarded import misfit
 from convc.testing.witness import WITNESSES, run_graph, to_tensor
 
@@ -98,7 +98,7 @@ def judge_conditioning(case: Case, trace: Trace, program: Program) -> None:
     ours: dict[str, float] = {}
     theirs: dict[str, float] = {}
     for draw in range(DRAWS):
-        inputs = draw_inputs(first, n, case.settings.seed + 1000 + draw, case.settings.kind)
+        inputs = inputs_of(case, trace, n, case.settings.seed + 1000 + draw)
         with np.errstate(all="ignore"):
             exact = results(interpret, first, inputs)
             bounds = results(error_bound, trace.after("schedule"), inputs)

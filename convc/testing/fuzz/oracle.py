@@ -5,9 +5,11 @@ The arena is filled with NaN before each run, and what lies behind the n rows of
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,7 +19,8 @@ from convc.errors import ConvcError
 from convc.ir.core import Array, Graph
 from convc.ir.interp import interpret
 from convc.ir.text import parse_graph
-from convc.passes.pipeline import Trace
+from convc.passes.lower import lower
+from convc.passes.pipeline import SIMPLIFY, Trace, pass_name
 from convc.runtime import pool
 from convc.runtime.program import Program
 from convc.runtime.store import ParameterStore
@@ -26,8 +29,13 @@ from convc.testing.bounds import error_bound
 from convc.testing.fuzz.case import OPTIMIZERS, Case
 from convc.testing.fuzz.inputs import draw_inputs
 from convc.testing.guarded import call, misfit
+from convc.testing.trial import trial
 
 POISON = 0xFF  # a NaN in f32 and f64, -1 in i32
+ROUNDING = ("fold_constants",)
+"""Passes that compute in f32 what the program would: off by what the program could be, and the new measure of it."""
+SIMPLIFYING = tuple(pass_name(p) for p in SIMPLIFY)
+FLOAT = {"f32": np.float32}
 IN_F64 = 2.0**-20
 """A graph that means the same gives the same numbers in float64 up to this part of what f32 may be off by; the ratio
 of the roundings is 2^-29."""
@@ -39,6 +47,13 @@ class Finding:
 
     kind: str
     message: str
+
+    @property
+    def signature(self) -> str:
+        """What shrinking keeps: the kind, and of a refusal the words of its message without names and numbers."""
+        if self.kind not in ("refused", "ill-formed"):
+            return self.kind
+        return f"{self.kind}: {re.sub(r'[^a-z]*[^a-z ,.;:][^ ]*', '', self.message)}"
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
@@ -79,6 +94,7 @@ def _check(case: Case, cache: Cache | None, witness: bool) -> None:
     program = Program(trace, executable(trace.stages[-1][1], settings.target, cache), ParameterStore(), {})
     for n in settings.rows:
         run_once(case, trace, program, n)
+    trial(trace, program.executable, settings.rows[0], settings.seed)  # what `convc run --check` does ends, too
     if witness:
         from convc.testing.fuzz.judge import judge_conditioning  # here: PyTorch is an extra
 
@@ -90,26 +106,44 @@ def tensor_graph(trace: Trace, mode: str) -> Graph:
     return trace.after("apply_optimizer") if mode == "train" else trace.stages[0][1]
 
 
+def inputs_of(case: Case, trace: Trace, n: int, seed: int) -> dict[str, Array]:
+    """What the drawn graph says of its inputs goes before what simplification left of it to say."""
+    graphs = (tensor_graph(trace, case.settings.mode), case.graph)
+    drawn = [draw_inputs(g, n, seed, case.settings.kind) for g in dict.fromkeys(graphs)]
+    return {name: a for found in drawn for name, a in found.items()}
+
+
 def run_once(case: Case, trace: Trace, program: Program, n: int) -> None:
-    """One run with n rows against the interpreter, and the interpreter against itself after every pass."""
-    kind = case.settings.kind
-    first = tensor_graph(trace, case.settings.mode)
-    inputs = draw_inputs(first, n, case.settings.seed + n, kind)
+    """One run with n rows against the interpreter; the first of a case also compares each stage with it."""
+    settings = case.settings
+    first = tensor_graph(trace, settings.mode)
+    inputs = inputs_of(case, trace, n, settings.seed + n)
     with np.errstate(all="ignore"):
         exact = results(interpret, first, inputs)
         bounds = results(error_bound, trace.after("schedule"), inputs)
-        for name, graph in stages(trace, case.settings.mode):
-            _compare(f"pass {name}", results(interpret, graph, inputs), exact, bounds, n, IN_F64, True)
+        if n == settings.rows[0]:
+            _compare_specials(trace, settings.mode, inputs, n)
+        for name, before, graph in stages(trace, settings.mode):
+            if name not in ROUNDING and n != settings.rows[0]:
+                continue
+            found = results(interpret, graph, inputs)
+            if name not in ROUNDING:
+                _compare(f"pass {name}", found, exact, bounds, n, IN_F64, overflows=True)
+            elif graph is not before:
+                run = results(error_bound, lower(before), inputs)
+                _compare(f"pass {name}", found, exact, run, n, overflows=True)
+                exact = found
     found = run_program(program, inputs, n)
-    if kind != "special":
-        _compare("wrong", found, exact, bounds, n, overflows=kind == "large")
+    if settings.kind != "special":
+        _compare("wrong", found, exact, bounds, n, overflows=settings.kind == "large")
 
 
-def stages(trace: Trace, mode: str) -> Iterator[tuple[str, Graph]]:
-    """(pass, graph) of the stages whose results are those of `tensor_graph`."""
+def stages(trace: Trace, mode: str) -> Iterator[tuple[str, Graph, Graph]]:
+    """(pass, graph before, graph after) of the stages whose results are those of `tensor_graph`."""
     names = [name for name, _ in trace.stages]
     start = names.index("apply_optimizer") if mode == "train" else 0
-    yield from trace.stages[start + 1 :]
+    for (_, before), (name, after) in pairwise(trace.stages[start:]):
+        yield name, before, after
 
 
 Results = list[tuple[str, Array]]
@@ -147,6 +181,30 @@ def _compare(
             raise Stop(kind, f"{name} has shape {array.shape}, not {wanted.shape}")
         if wrong := misfit(name, array, wanted, bound * share, overflows):
             raise Stop(kind, f"with n={n}: {wrong}")
+
+
+def _compare_specials(trace: Trace, mode: str, inputs: Mapping[str, Array], n: int) -> None:
+    """Simplification keeps what is no number, what overflows f32, and the signs of zeros: both sides run in f32."""
+
+    def run(graph: Graph) -> list[Array]:
+        values = {v: np.asarray(inputs[v.name], FLOAT.get(v.type.dtype)) for v in graph.inputs}
+        for node in graph.nodes:
+            found = node.op.execute([values[v] for v in node.inputs], n)
+            values.update((v, np.asarray(a, FLOAT.get(v.type.dtype))) for v, a in zip(node.outputs, found))
+        return [values[v] for v in graph.results]
+
+    wanted: list[Array] | None = None
+    for name, before, after in stages(trace, mode):
+        if name not in SIMPLIFYING:
+            return
+        wanted = run(before) if wanted is None else wanted
+        found = run(after)
+        for v, a, b in zip(before.results, wanted, found, strict=True):
+            apart = (np.isfinite(a) != np.isfinite(b)) | ((a == 0) & (b == 0) & (np.signbit(a) != np.signbit(b)))
+            if apart.any():
+                at = tuple(int(i) for i in np.argwhere(apart)[0])
+                raise Stop(f"pass {name}", f"with n={n}, %{v.name} at {list(at)} was {a[at]} in f32, and is {b[at]}")
+        wanted = found
 
 
 def _refusal(error: ConvcError) -> Finding:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,19 +25,22 @@ SECONDS = 120.0
 """After which a case counts as one that does not end."""
 
 
+COMMAND = (sys.executable, "-m", "convc.testing.fuzz.worker")
+
+
 class Worker:
     """One process that answers requests; started anew where it died."""
 
-    def __init__(self, seconds: float = SECONDS) -> None:
+    def __init__(self, seconds: float = SECONDS, command: Sequence[str] = COMMAND) -> None:
         self.seconds = seconds
+        self.command = command
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer; a process that dies or does not end is one too, of kind `crash` or `no end`."""
         if self._process is None:
-            command = [sys.executable, "-m", "convc.testing.fuzz.worker"]
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
         process = self._process
         assert process.stdin is not None
@@ -115,13 +118,13 @@ def run_jobs(
     jobs: Iterable[Job],
     folder: Path,
     workers: int = 1,
-    stop_after: int | None = None,
+    until: Callable[[Failure], bool] = lambda failure: False,
     shrinking: bool = True,
     said: Callable[[str], None] = lambda text: None,
 ) -> Summary:
     """Checks every job's case, on so many processes; failures are made small and written to `folder`.
 
-    Ends early after `stop_after` failures. `said` is told of each failure as it comes.
+    Ends early with a failure that is one to wait `until`. `said` is told of each as it comes.
     """
     summary = Summary()
     free: Queue[Worker] = Queue()
@@ -130,7 +133,7 @@ def run_jobs(
     lock = threading.Lock()
 
     def one(job: Job) -> None:
-        if stop_after is not None and len(summary.failures) >= stop_after:
+        if any(map(until, summary.failures)):
             return
         worker = free.get()
         try:
@@ -165,10 +168,11 @@ def _small(job: Job, finding: Finding, worker: Worker, folder: Path) -> Failure:
 
     def fails(case: Case) -> bool:
         nonlocal last
-        found = worker.ask({"check": job.check, "case": case.text})
-        if found["kind"] == finding.kind:
-            last = Finding(found["kind"], found["message"])
-        return bool(found["kind"] == finding.kind)
+        answer = worker.ask({"check": job.check, "case": case.text})
+        found = Finding(str(answer["kind"]), answer["message"])
+        same = found.signature == finding.signature
+        last = found if same else last
+        return same
 
     try:
         case = shrink(draw_case(job), fails)
