@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +18,15 @@ from typing import Any, ClassVar
 
 import hypothesis.strategies as st
 import numpy as np
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 import convc
 from convc.errors import ConvcError
 from convc.optim import SGD, Adam, Optimizer
-from convc.runtime.program import Program
 from tests.machine import wrong
-from tests.machine.nets import CLASSES, IMAGE, NETS, Net, Row
-from tests.machine.truth import Array, Expected, Truth, View, assert_near, expected, names_of
+from tests.machine.compiled import Compiled
+from tests.machine.nets import IMAGE, NETS, Net, Row
+from tests.machine.truth import Array, Truth, View, names_of
 
 OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": SGD(weight_decay=0.01),
@@ -37,42 +37,12 @@ OPTIMIZERS: dict[str, Optimizer] = {
 SEEDS = (0, 1, 2**63, 2**63 + 1, 2**64 - 1)
 CAPACITIES = (1, 3, 5)
 SMALL = st.integers(0, 3)
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A program, the store that it works on, and what that must hold."""
-
-    program: Program
-    truth: Truth
-    view: View
-    mode: str
-    numbers: Mapping[str, Any]
-
-    @property
-    def stage(self) -> str:
-        return "apply_optimizer" if self.mode == "train" else "input"
-
-    @property
-    def capacity(self) -> int:
-        return int(self.program.graph.inputs_of("data")[0].type.rows or 1)
-
-    def data(self, n: int, seed: int) -> dict[str, Array]:
-        """One array for each data input, n rows or, where there are fewer, all."""
-        rng = np.random.default_rng(seed)
-        drawn: dict[str, Array] = {}
-        for v in self.program.graph.inputs_of("data"):
-            shape = (min(n, self.capacity), *(int(e) for e in v.type.shape[1:]))
-            whole = v.type.dtype == "i32"
-            drawn[v.name] = (
-                rng.integers(0, CLASSES, shape, np.int32) if whole else rng.standard_normal(shape, np.float32)
-            )
-        return drawn
-
-    def wanted(self, data: Mapping[str, Array], numbers: Mapping[str, Any] | None = None) -> Expected:
-        given = {**self.numbers, **(numbers or {}), "step": self.truth.counts.get("adam.step", 0) + 1}
-        inputs = self.view.inputs(self.program.trace.after(self.stage), self.truth, data, given)
-        return expected(self.program, self.stage, inputs)
+CHOICES: dict[str, st.SearchStrategy[Any]] = {
+    "mode": st.sampled_from(["infer", "eval", "train", "train"]),
+    "optimizer": st.sampled_from(list(OPTIMIZERS)),
+    "capacity": st.sampled_from(CAPACITIES),
+    "seed": st.sampled_from(SEEDS),
+}
 
 
 @dataclass(frozen=True)
@@ -84,12 +54,14 @@ class Kept:
 
 
 class Machine(RuleBasedStateMachine):
-    nets = Bundle("nets")
     programs = Bundle("programs")
+    of_models = programs.filter(lambda of: of.net is not None)
     kept = Bundle("kept")
-    row: ClassVar[st.SearchStrategy[Row]] = st.sampled_from(list(NETS.values()))
+    rows: ClassVar[st.SearchStrategy[Row]] = st.sampled_from(list(NETS.values()))
     counted: ClassVar[Counter[str]] = Counter()
     """How many times each rule ran, over all examples."""
+    story: ClassVar[Path | None] = None
+    """Where each example is told as it goes: of one that ends in a crash nothing else is left."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,6 +70,14 @@ class Machine(RuleBasedStateMachine):
         self.files = 0
         self.threads = convc.get_num_threads()
         self.counted["examples"] += 1
+        if self.story:
+            self.story.write_text("")
+
+    def did(self, what: str, *details: Any) -> None:
+        self.counted[what] += 1
+        if self.story:
+            with self.story.open("a") as f:
+                print(what, *details, file=f)
 
     def teardown(self) -> None:
         convc.set_num_threads(self.threads)
@@ -105,48 +85,46 @@ class Machine(RuleBasedStateMachine):
 
     # Models and programs
 
-    @rule(target=nets, row=row)
-    def build(self, row: Row) -> tuple[Net, Truth]:
-        self.counted["build"] += 1
+    @initialize(target=programs, row=st.deferred(lambda: Machine.rows), **CHOICES)
+    def begin(self, row: Row, mode: str, optimizer: str, capacity: int, seed: int) -> Compiled:
+        return self._new(row, mode, optimizer, capacity, seed)
+
+    @rule(target=programs, row=st.deferred(lambda: Machine.rows), **CHOICES)
+    def another_model(self, row: Row, mode: str, optimizer: str, capacity: int, seed: int) -> Compiled:
+        return self._new(row, mode, optimizer, capacity, seed)
+
+    def _new(self, row: Row, mode: str, optimizer: str, capacity: int, seed: int) -> Compiled:
         truth = Truth(row)
         self.truths.append(truth)
-        return Net(row), truth
+        return self._compiled(Net(row), truth, "", mode, optimizer, capacity, seed)
+
+    @rule(target=programs, of=of_models, **CHOICES)
+    def another_program(self, of: Compiled, mode: str, optimizer: str, capacity: int, seed: int) -> Compiled:
+        """Of the same model, whose parameters it shares; their first values are there already."""
+        assert of.net
+        return self._compiled(of.net, of.truth, "", mode, optimizer, capacity, seed)
 
     @rule(
         target=programs,
-        net=nets,
-        mode=st.sampled_from(["infer", "eval", "train", "train"]),
-        optimizer=st.sampled_from(list(OPTIMIZERS)),
-        capacity=st.sampled_from(CAPACITIES),
-        seed=st.sampled_from(SEEDS),
-    )
-    def compile(self, net: tuple[Net, Truth], mode: str, optimizer: str, capacity: int, seed: int) -> Compiled:
-        return self._compiled(net, "", mode, optimizer, capacity, seed)
-
-    @rule(
-        target=programs,
-        net=nets.filter(lambda net: bool(net[1].views)),
+        of=of_models,
         part=st.integers(0, 7),
         mode=st.sampled_from(["infer", "train"]),
         capacity=st.sampled_from(CAPACITIES),
     )
-    def compile_part(self, net: tuple[Net, Truth], part: int, mode: str, capacity: int) -> Compiled:
+    def program_of_a_part(self, of: Compiled, part: int, mode: str, capacity: int) -> Compiled:
         """A module of a model that has its first values, alone; it learns without state."""
-        places = [
-            path for path, (item, _) in net[0].modules.items() if path and (mode == "infer" or names_of_any(net, path))
-        ]
-        if not places:
-            return self._compiled(net, "", "infer", "sgd", capacity, 0)
-        return self._compiled(net, places[part % len(places)], mode, "sgd", capacity, 0)
+        assert of.net
+        places = [path for path in of.net.modules if path]
+        return self._compiled(of.net, of.truth, places[part % len(places)], mode, "sgd", capacity, 0)
 
     def _compiled(
-        self, net: tuple[Net, Truth], path: str, mode: str, optimizer: str, capacity: int, seed: int
+        self, made: Net, truth: Truth, path: str, mode: str, optimizer: str, capacity: int, seed: int
     ) -> Compiled:
-        (made, truth), rule_ = net, OPTIMIZERS[optimizer]
+        rule_ = OPTIMIZERS[optimizer]
         names = names_of(made.row, path)
         if mode == "train" and not names:
             mode = "infer"
-        self.counted[f"compile {mode}"] += 1
+        self.did(f"compile {mode}", made.row, path, optimizer, capacity, seed)
         item, module = made.modules[path]
         flat = path and getattr(item, "kind", "") == "linear"
         loss = "cross_entropy" if made.classifies and not path else "mse"
@@ -158,91 +136,48 @@ class Machine(RuleBasedStateMachine):
             truth.views.append(view)
         view.read(truth)
         numbers = {"seed": seed, **(rule_.scalars if mode == "train" else {})}
-        return Compiled(program, truth, view, mode, numbers)
+        return Compiled(program, truth, view, mode, numbers, made)
 
     # Calls
 
     @rule(
         of=programs,
         n=st.integers(1, max(CAPACITIES)),
-        seed=SMALL,
+        seeds=st.lists(SMALL, min_size=1, max_size=3),
         how=st.sampled_from(["position", "name", "both", "out"]),
         lr=st.sampled_from([None, 0.001, 0.1]),
+        threads=st.integers(1, 3),
     )
-    def call(self, of: Compiled, n: int, seed: int, how: str, lr: float | None) -> None:
-        self.counted[f"call {of.mode}"] += 1
-        self._checked_call(of, of.data(n, seed), how, {} if lr is None or of.mode != "train" else {"lr": lr})
-
-    def _checked_call(self, of: Compiled, data: dict[str, Array], how: str, numbers: Mapping[str, Any]) -> None:
-        wanted = of.wanted(data, numbers)
-        kept = {name: a.copy() for name, a in data.items()}
-        found = self._called(of.program, data, how, numbers, wanted)
-        for name, a in data.items():
-            assert a.tobytes() == kept[name].tobytes(), f"the call wrote to its input {name}"
-        self._check(of, found, wanted)
-
-    def _called(
-        self, program: Program, data: Mapping[str, Array], how: str, numbers: Mapping[str, Any], wanted: Expected
-    ) -> tuple[Any, ...]:
-        arrays = list(data.values())
-        if how == "name":
-            found = program(**data, **numbers)
-        elif how == "both":
-            found = program(arrays[0], **dict(list(data.items())[1:]), **numbers)
-        elif how == "out":
-            out = [np.full(exact.shape, 7, np.float32) for exact, _ in wanted.outputs]
-            found = program(*arrays, out=out if len(out) > 1 else out[0], **numbers)
-            results = found if isinstance(found, tuple) else (found,)
-            assert all(a is b for a, b in zip(results, out, strict=True)), "a call returns what it was given as out"
-        else:
-            found = program(*arrays, **numbers)
-        return found if isinstance(found, tuple) else (found,)
-
-    def _check(self, of: Compiled, found: tuple[Any, ...], wanted: Expected) -> None:
-        for i, (a, b) in enumerate(zip(found, wanted.outputs, strict=True)):
-            assert_near(f"result {i}", a, b)
-        for name, b in wanted.updates.items():
-            assert_near(name, of.view.store[name], b)
-        if of.mode != "train":
-            return
-        for name in wanted.updates:
-            if name in of.truth.counts:
-                of.truth.counts[name] += 1
-        if not any(name in of.truth.counts for name in wanted.updates) and "adam" in of.program.ir(
-            "after apply_optimizer"
-        ):
-            of.truth.counts["adam.step"] = of.truth.counts.get("adam.step", 0) + 1
-        of.view.taken(of.truth)
+    def call(self, of: Compiled, n: int, seeds: list[int], how: str, lr: float | None, threads: int) -> None:
+        convc.set_num_threads(threads)
+        for seed in seeds:
+            self.did(f"call {of.mode}", of, n, seed, how, lr, threads)
+            of.checked_call(of.data(n, seed), how, {} if lr is None or of.mode != "train" else {"lr": lr})
 
     @rule(of=programs, n=st.integers(1, max(CAPACITIES)), seed=SMALL, shift=st.integers(-9, 9))
-    def call_into_its_input(self, of: Compiled, n: int, seed: int, shift: int) -> None:
-        """`out` and an input share memory: the same array, or one some elements from the other."""
+    def call_with_shared_memory(self, of: Compiled, n: int, seed: int, shift: int) -> None:
+        """`out` and an input are the same array, or lie some elements apart; or one array is given for two outputs."""
         data = of.data(n, seed)
         wanted = of.wanted(data)
-        if of.mode == "train" or len(wanted.outputs) > 1 or wanted.outputs[0][0].ndim == 0:
+        if len(wanted.outputs) > 1:
+            o = np.zeros((), np.float32)
+            self._refused("out=[o, o]", lambda: of.program(**data, out=[o, o]))
             return
-        self.counted["call into its input"] += 1
+        if of.mode == "train":
+            return
+        self.did("call into its input", of, n, seed, shift)
         exact, x = wanted.outputs[0][0], data["x"]
         memory = np.zeros(x.size + exact.size + 20, np.float32)
         given = memory[10 : 10 + x.size].reshape(x.shape)
         given[...] = x
         out = memory[10 + shift : 10 + shift + exact.size].reshape(exact.shape)
         of.program(**{**data, "x": given}, out=out)
-        self._check(of, (out,), wanted)
-
-    @rule(of=programs, n=st.integers(1, max(CAPACITIES)), seed=SMALL)
-    def call_with_one_array_for_two_outputs(self, of: Compiled, n: int, seed: int) -> None:
-        data = of.data(n, seed)
-        if len(of.program.graph.outputs) < 2:
-            return
-        self.counted["one array for two outputs"] += 1
-        o = np.zeros((), np.float32)
-        self._refused("out=[o, o]", lambda: of.program(**data, out=[o, o]))
+        of.check((out,), wanted)
 
     @rule(of=programs, callers=st.integers(2, 4), seed=SMALL, times=st.sampled_from([5, 20]))
     def call_from_threads(self, of: Compiled, callers: int, seed: int, times: int) -> None:
         """Each with numbers of its own, where the program only reads; all the same step, where it writes."""
-        self.counted[f"call from threads, {of.mode}"] += 1
+        self.did(f"call from threads, {of.mode}", of, callers, seed, times)
         if of.mode == "train":
             self._steps_from_threads(of, callers, of.data(of.capacity, seed))
             return
@@ -252,62 +187,48 @@ class Machine(RuleBasedStateMachine):
             found = list(pool.map(lambda data: [of.program(**data) for _ in range(times)], given))
         for results, one in zip(found, wanted, strict=True):
             for result in results:
-                self._check(of, result if isinstance(result, tuple) else (result,), one)
+                of.check(result if isinstance(result, tuple) else (result,), one)
 
     def _steps_from_threads(self, of: Compiled, callers: int, data: dict[str, Array]) -> None:
         """Steps with one batch follow each other in any order: as one after the other, to the bit."""
-        start = of.truth.copy()
         before = of.view.store.snapshot()
         with ThreadPoolExecutor(callers) as pool:
             losses = list(pool.map(lambda _: of.program(**data), range(callers)))
         after = of.view.store.snapshot()
         of.view.store.restore(before)
-        if hasattr(of.view.store, "updates"):
-            of.view.store.updates -= callers
-        of.truth.counts = start.counts
-        wanted = [of.wanted(data) for _ in range(0)]
         again = []
         for _ in range(callers):
             one = of.wanted(data)
             again.append(of.program(**data))
-            self._check(of, (again[-1],), one)
+            of.check((again[-1],), one)
         assert sorted(losses) == sorted(again), f"steps from {callers} threads gave {losses}, one by one {again}"
         for name, a in after.items():
             assert a.tobytes() == of.view.store[name].tobytes(), f"{name} after {callers} steps from as many threads"
-        assert not wanted
-
-    @rule(n=st.integers(1, 3))
-    def set_num_threads(self, n: int) -> None:
-        self.counted["set_num_threads"] += 1
-        convc.set_num_threads(n)
 
     # What is kept and brought back
 
-    @rule(target=kept, of=programs, state=st.booleans())
-    def save(self, of: Compiled, state: bool) -> Kept:
-        """Weights alone, or with what the optimizers keep."""
-        self.counted["save"] += 1
-        self.files += 1
+    @rule(target=kept, of=programs, way=st.sampled_from(["weights", "all", "snapshot"]))
+    def keep(self, of: Compiled, way: str) -> Kept:
+        """In a file, weights alone or with what the optimizers keep, or in memory."""
+        self.did(f"keep {way}", of)
         store = of.view.store
+        if way == "snapshot":
+            return Kept(store.snapshot())
+        self.files += 1
         file = Path(self.folder.name) / f"{self.files}.safetensors"
-        names = store.names("parameter", *(("state",) if state else ()))
-        store.save(file, names=names)
-        return Kept(store.snapshot(names), file)
-
-    @rule(target=kept, of=programs)
-    def snapshot(self, of: Compiled) -> Kept:
-        self.counted["snapshot"] += 1
-        return Kept(of.view.store.snapshot())
+        store.save(file, state=way == "all")
+        return Kept(store.snapshot(store.names("parameter", *(("state",) if way == "all" else ()))), file)
 
     @rule(of=programs, kept=kept)
     def bring_back(self, of: Compiled, kept: Kept) -> None:
         """Into the model that it came from or into another; what does not fit is refused."""
         store, arrays = of.view.store, kept.arrays
         known = set(store.names("parameter", "state"))
+        nowhere = kept.file is not None and not store.names("parameter")
         lacking = [n for n in store.names("parameter") if n not in arrays] if kept.file else []
-        fits = set(arrays) <= known and not lacking
+        fits = set(arrays) <= known and not lacking and not nowhere
         fits = fits and all(store[n].shape == a.shape and store[n].dtype == a.dtype for n, a in arrays.items())
-        self.counted[f"{'load' if kept.file else 'restore'}{'' if fits else ' refused'}"] += 1
+        self.did(f"{'load' if kept.file else 'restore'}{'' if fits else ' refused'}", of, kept)
 
         def bring() -> None:
             store.load(kept.file) if kept.file else store.restore(arrays)
@@ -334,30 +255,29 @@ class Machine(RuleBasedStateMachine):
         else:
             of.truth.counts[name] = int(a)
 
-    @rule(net=nets.filter(lambda net: bool(net[1].views)), seed=st.sampled_from(SEEDS))
-    def reset(self, net: tuple[Net, Truth], seed: int) -> None:
+    @rule(of=of_models, seed=st.sampled_from(SEEDS))
+    def reset(self, of: Compiled, seed: int) -> None:
         """As a new model of that seed, to the bit."""
-        self.counted["reset"] += 1
-        made, truth = net
-        made.model.reset(seed)
-        truth.values = first_values(made.row, seed)
-        truth.forget()
+        assert of.net
+        self.did("reset", of, seed)
+        of.net.model.reset(seed)
+        of.truth.values = first_values(of.net.row, seed)
+        of.truth.forget()
 
     # Copies
 
-    @rule(target=nets, net=nets)
-    def copy_model(self, net: tuple[Net, Truth]) -> tuple[Net, Truth]:
+    @rule(target=programs, of=of_models, way=st.sampled_from(["pickle", "deepcopy"]), **CHOICES)
+    def copy_model(self, of: Compiled, way: str, mode: str, optimizer: str, capacity: int, seed: int) -> Compiled:
         """The copy has numbers of its own, and from then on a life of its own."""
-        self.counted["deepcopy of a model"] += 1
-        made, truth = copy.deepcopy(net[0]), net[1].copy()
-        if net[1].views:
-            truth.views.append(View(made.model.store, names_of(made.row)))
+        self.did(f"{way} of a model", of)
+        net = copy.deepcopy(of.net) if way == "deepcopy" else pickle.loads(pickle.dumps(of.net))
+        truth = of.truth.copy()
         self.truths.append(truth)
-        return made, truth
+        return self._compiled(net, truth, "", mode, optimizer, capacity, seed)
 
     @rule(target=programs, of=programs, way=st.sampled_from(["pickle", "deepcopy"]))
     def copy_program(self, of: Compiled, way: str) -> Compiled:
-        self.counted[f"{way} of a program"] += 1
+        self.did(f"{way} of a program", of)
         program = copy.deepcopy(of.program) if way == "deepcopy" else pickle.loads(pickle.dumps(of.program))
         truth = of.truth.copy()
         view = View(program.parameters, of.view.names)
@@ -367,54 +287,45 @@ class Machine(RuleBasedStateMachine):
 
     # What must be refused
 
-    @rule(of=programs, case=st.sampled_from(list(wrong.CALLS)), n=st.integers(1, max(CAPACITIES)))
-    def wrong_call(self, of: Compiled, case: str, n: int) -> None:
-        action = wrong.CALLS[case](of.program, of.data(n, 0), of.capacity)
-        if action is not None:
-            self._refused(case, action)
+    @rule(of=programs, n=st.integers(1, max(CAPACITIES)), case=st.sampled_from(wrong.CASES))
+    def wrong_use(self, of: Compiled, n: int, case: tuple[str, Any]) -> None:
+        kind, name = case
+        if kind == "call":
+            action = wrong.CALLS[name](of.program, of.data(n, 0), of.capacity)
+            if action is not None:
+                self._refused(name, action)
+        elif kind == "store":
+            self._refused(name, lambda: wrong.STORES[name](of.view.store))
+        elif kind == "model":
+            self._refused(name, wrong.MODELS[name])
+        elif of.net is not None:
+            model = of.net.model
+            self._refused(f"seed={name!r}", lambda: convc.compile(model, (2, *IMAGE), seed=name))
+            self._refused(f"reset({name!r})", lambda: model.reset(name))
 
-    @rule(of=programs, case=st.sampled_from(list(wrong.STORES)))
-    def wrong_use_of_a_store(self, of: Compiled, case: str) -> None:
-        self._refused(case, lambda: wrong.STORES[case](of.view.store))
-
-    @rule(case=st.sampled_from(list(wrong.MODELS)))
-    def wrong_model(self, case: str) -> None:
-        self._refused(case, wrong.MODELS[case])
-
-    @rule(net=nets, seed=st.sampled_from(wrong.SEEDS))
-    def wrong_seed(self, net: tuple[Net, Truth], seed: Any) -> None:
-        self._refused(f"seed={seed!r}", lambda: convc.compile(net[0].model, (2, *IMAGE), seed=seed))
-        if net[1].views:
-            self._refused(f"reset({seed!r})", lambda: net[0].model.reset(seed))
-
-    @rule(case=st.sampled_from(list(wrong.EQUAL)))
-    def numbers_of_numpy(self, case: str) -> None:
-        """np.int64(3) is 3."""
-        self.counted["numbers of NumPy"] += 1
-        one, other = wrong.EQUAL[case]
-        assert str(one()) == str(other()), case
-
-    @rule(one=st.sampled_from(SEEDS), other=st.sampled_from(SEEDS))
-    def seeds(self, one: int, other: int) -> None:
-        """The same seed gives the same bits, another gives others."""
-        self.counted["seeds"] += 1
-        a, b = (first_values(NETS["conv"], seed) for seed in (one, other))
-        same = [a[key].tobytes() == b[key].tobytes() for key in a]
+    @rule(case=st.sampled_from(list(wrong.EQUAL)), one=st.sampled_from(SEEDS), other=st.sampled_from(SEEDS))
+    def equal(self, case: str, one: int, other: int) -> None:
+        """np.int64(3) is 3; the same seed gives the same bits, another gives others."""
+        self.did("equal", case, one, other)
+        a, b = (made() for made in wrong.EQUAL[case])
+        assert str(a) == str(b), case
+        first, second = (first_values(NETS["conv"], seed) for seed in (one, other))
+        same = [first[key].tobytes() == second[key].tobytes() for key in first]
         assert all(same) if one == other else not any(same), f"weights of seeds {one} and {other}"
 
     def _refused(self, case: str, action: Callable[[], Any]) -> None:
-        self.counted["refused"] += 1
+        self.did("refused", case)
         try:
             action()
         except ConvcError as error:
-            assert str(error), f"{case}: an error says what is wrong"
-            assert "\n" not in str(error), f"{case}: an error is one line, not {str(error)!r}"
+            said = str(error)
         except Exception as error:
-            raise AssertionError(
-                f"{case} must be refused by one line, but gives {type(error).__name__}: {error}"
-            ) from error
+            what = f"{type(error).__name__}: {error}"
+            raise AssertionError(f"{case} must be refused by one line, but gives {what}") from error
         else:
             raise AssertionError(f"{case} must be refused, but is accepted")
+        assert said, f"{case}: an error says what is wrong"
+        assert "\n" not in said, f"{case}: an error is one line, not {said!r}"
 
     # After every rule
 
@@ -423,10 +334,6 @@ class Machine(RuleBasedStateMachine):
         for truth in self.truths:
             for view in truth.views:
                 view.check(truth)
-
-
-def names_of_any(net: tuple[Net, Truth], path: str) -> bool:
-    return bool(names_of(net[0].row, path))
 
 
 def first_values(row: Row, seed: int) -> dict[Any, Array]:

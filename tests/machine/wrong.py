@@ -168,15 +168,25 @@ MODELS: dict[str, Action] = {
 }
 
 
+CASES: list[tuple[str, Any]] = [
+    *(("call", name) for name in CALLS),
+    *(("store", name) for name in STORES),
+    *(("model", name) for name in MODELS),
+    *(("seed", seed) for seed in SEEDS),
+]
+
+
 def _graph(layer: nn.Module) -> Any:
     return convc.compile(nn.Sequential(layer), (2, *IMAGE)).ir()
 
 
-I = np.int64
 EQUAL: dict[str, tuple[Action, Action]] = {
-    "stride": (lambda: _graph(_conv(stride=(2, 1))), lambda: _graph(_conv(stride=(I(2), I(1))))),
-    "padding": (lambda: _graph(_conv(padding=2)), lambda: _graph(_conv(padding=I(2)))),
-    "groups": (lambda: _graph(_conv(groups=2)), lambda: _graph(_conv(groups=I(2)))),
-    "kernel": (lambda: _graph(nn.Conv2d(CHANNELS, 2, 3)), lambda: _graph(nn.Conv2d(CHANNELS, I(2), I(3)))),
-    "window": (lambda: _graph(nn.MaxPool2d(2)), lambda: _graph(nn.MaxPool2d(I(2)))),
+    "stride": (lambda: _graph(_conv(stride=(2, 1))), lambda: _graph(_conv(stride=(np.int64(2), np.int64(1))))),
+    "padding": (lambda: _graph(_conv(padding=2)), lambda: _graph(_conv(padding=np.int64(2)))),
+    "groups": (lambda: _graph(_conv(groups=2)), lambda: _graph(_conv(groups=np.int64(2)))),
+    "kernel": (
+        lambda: _graph(nn.Conv2d(CHANNELS, 2, 3)),
+        lambda: _graph(nn.Conv2d(CHANNELS, np.int64(2), np.int64(3))),
+    ),
+    "window": (lambda: _graph(nn.MaxPool2d(2)), lambda: _graph(nn.MaxPool2d(np.int64(2)))),
 }
