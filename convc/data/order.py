@@ -38,7 +38,7 @@ def permutation(n: int, *, seed: int, epoch: int, stream: Stream) -> np.ndarray:
     Raises DataError unless n >= 1 and seed and epoch fit 64 bits unsigned.
     """
     n = whole(n, "the number of examples in an order", 1, error=DataError)
-    check_memory(24 * n, f"an order's {n} words and indices", "an order")
+    check_memory(24 * n, "the words and indices of so many examples", "an order")
     seed = seed_of(seed, error=DataError)
     epoch = whole(epoch, "an epoch", 0, _WORD - 1, error=DataError)
     words = generator(seed, epoch, stream).random_raw(n)

@@ -17,6 +17,7 @@ from convc.data import Dataset, Split, batches, epoch_order
 from convc.errors import ConvcError, DataError, IRError, RunError
 from convc.ir.types import Rows, f32
 from convc.optim import Optimizer
+from convc.runtime.numbers import optimizer_number
 from convc.schedule import schedule
 from convc.study import StudyPlan
 from convc.testing import check_gradients, check_rewrite, check_view, error_bound, random_inputs, tolerance
@@ -181,8 +182,7 @@ def test_a_wrong_call(name: str) -> None:
 
 def test_wrong_numbers_in_a_call(adam: convc.Program, lenet: convc.Program) -> None:
     calls: dict[str, Callable[[], Any]] = {
-        "step is a whole number from 1 to 2^31 - 1, not 0; steps count from 1": lambda: adam(X, LABELS, step=0),
-        "step is a whole number from 1 to 2^31 - 1, not 1.0; steps": lambda: adam(X, LABELS, step=1.0),
+        "the program has no input step; it has x, labels, lr": lambda: adam(X, LABELS, step=0),
         "lr is a number of at least 0, not None; give another": lambda: adam(X, LABELS, lr=None),
         "lr is a number of at least 0, not nan; give another": lambda: adam(X, LABELS, lr=math.nan),
         "lr is a number of at least 0, not -1; give another": lambda: adam(X, LABELS, lr=-1),
@@ -216,7 +216,7 @@ def test_wrong_numbers_in_a_call(adam: convc.Program, lenet: convc.Program) -> N
 def test_labels_of_any_integer_dtype_are_converted(adam: convc.Program) -> None:
     for dtype in (np.int64, np.uint8, np.int16, np.uint64):
         assert math.isfinite(adam(X, LABELS.astype(dtype)))
-    assert math.isfinite(adam(X, LABELS, lr=np.float32(0.1), step=np.int64(3)))
+    assert math.isfinite(adam(X, LABELS, lr=np.float32(0.1)))
 
 
 VALUES: dict[str, Any] = {
@@ -360,6 +360,13 @@ def test_a_call_takes_arrays_and_says_so_of_all_else(adam: convc.Program, name: 
 def test_an_optimizer_of_ones_own_says_what_it_lacks() -> None:
     with pytest.raises(RunError, match=r"names its update rule, and Optimizer defines none; give it `rule`"):
         Optimizer().rule  # noqa: B018
+
+
+@pytest.mark.parametrize("step", [0, -1, 1.0, 2**31, None, True])
+def test_steps_of_an_update_rule_count_from_1(step: Any) -> None:
+    with pytest.raises(RunError, match=r"^step is a whole number from 1 to 2\^31 - 1, not .*; steps count from 1$"):
+        optimizer_number("step", step)
+    assert optimizer_number("step", np.int64(3)) == 3
 
 
 def test_paths_are_paths(tmp_path: Path) -> None:
