@@ -39,6 +39,8 @@ class ParameterStore:
     def __init__(self) -> None:
         self._slots: dict[str, Slot] = {}
         self._lock = SharedLock()
+        self.buffers: tuple[Buffer, ...] = ()
+        """What the arrays lie in; more may come, none goes."""
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -55,11 +57,6 @@ class ParameterStore:
         """
         with self.locked():
             return sum(b.version for b in self.buffers)
-
-    @property
-    def buffers(self) -> tuple[Buffer, ...]:
-        """What the arrays lie in; more may come, none goes."""
-        return tuple(dict.fromkeys(s.buffer for s in self._slots.values()))
 
     def add(self, entries: Mapping[str, tuple[Role, TensorType]]) -> tuple[str, ...]:
         """Make room for tensors not there yet, zero-filled, and return their names; others must be of their type."""
@@ -81,6 +78,7 @@ class ParameterStore:
             offsets[name] = end
             end += -(-t.nbytes // ALIGNMENT) * ALIGNMENT
         buffer = Buffer(end, self._lock)
+        self.buffers = (*self.buffers, buffer)
         self._slots |= {name: Slot(buffer, offsets[name], kind, t) for name, t in types.items()}
 
     def add_from(self, graph: Graph) -> None:
@@ -92,6 +90,7 @@ class ParameterStore:
         self._lock.join(slot.buffer.lock)
         with self.locked():
             self._slots[name] = slot
+            self.buffers = tuple(dict.fromkeys((*self.buffers, slot.buffer)))
 
     def slot(self, name: str) -> Slot:
         """Where the array lies. Raises RunError for a name that the store does not hold."""
