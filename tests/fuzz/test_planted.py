@@ -25,9 +25,9 @@ class Bug:
 
 BUGS = (
     Bug("lane_masks", r"wrong: .* numbers are wrong", 150),
-    Bug("two_results_of_one_producer", r"ill-formed: pass fuse_loops|exception KeyError", 250),
-    Bug("folding_in_f64", r"pass fold_constants: .* was -?inf in f32, and is", 600),
-    Bug("adding_zero", r"pass canonicalize: .* was 0.0 in f32, and is -0.0", 600),
+    Bug("two_results_of_one_producer", r"ill-formed: pass fuse_loops|exception KeyError", 250, "passes"),
+    Bug("folding_in_f64", r"pass fold_constants: .* was -?inf in f32, and is", 600, "passes"),
+    Bug("adding_zero", r"pass canonicalize: .* was 0.0 in f32, and is -0.0", 600, "passes"),
     Bug("unchecked_attributes", r"exception \w+: attribute", 150, "invalid"),
     Bug("labels_of_kernels", r"refused: labels must be between", 150),
     Bug("relu_grad_at_nan", r"meaning: .* by PyTorch", 600, "meaning"),
