@@ -22,7 +22,7 @@ from convc.ir.types import Rows, TensorType
 from convc.ir.verify import verify
 from convc.testing.fuzz.attributes import draw_attributes
 
-EXTENTS = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 17)
+EXTENTS = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 17, 33)
 MOST_ELEMENTS = 4000
 MOST_NODES = 30
 MOST_TRAINED = 12
