@@ -19,7 +19,7 @@ from convc.ir.text import parse_graph
 from convc.ir.types import Rows, f32
 from convc.passes.block_tile import TILES
 from tests.cuda.programs import emulated, every_tile, with_team, with_tiles
-from tests.numerics import test_cpu_fuzz as fuzz
+from tests.numerics import test_drawn_views as fuzz
 from tests.numerics.cases import FAMILIES, Case, all_cases
 from tests.numerics.helpers import check, combined
 from tests.numerics.test_cpu_kernels import FEW

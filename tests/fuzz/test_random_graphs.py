@@ -40,6 +40,12 @@ def test_programs_in_the_emulator(tmp_path: Path) -> None:
     run("programs", "emulator", 15, commit_seed(), tmp_path)
 
 
+@pytest.mark.parametrize("target", ["cpu", "emulator"])
+def test_passes(target: str, tmp_path: Path) -> None:
+    """The passes of both targets; the emulator's are CUDA's, and nothing of it is needed here."""
+    run("passes", target, 50, commit_seed() + 5 * APART, tmp_path)
+
+
 @pytest.mark.parametrize("chunk", CHUNKS[:2])
 def test_invalid_graphs(chunk: int, tmp_path: Path) -> None:
     run("invalid", "cpu", 60, commit_seed() + chunk * APART, tmp_path)
@@ -60,6 +66,7 @@ def test_conditioning(tmp_path: Path) -> None:
 FRESH: Iterable[tuple[str, str, int]] = (
     *(("programs", "cpu", 400),) * 5,
     *(("programs", "emulator", 300),) * 2,
+    *(("passes", "cpu", 1000), ("passes", "emulator", 1000)),
     *(("invalid", "cpu", 1000),) * 2,
     *(("meaning", "cpu", 1000),) * 2,
 )

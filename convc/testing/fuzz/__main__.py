@@ -45,6 +45,7 @@ def main(
     \b
     programs  compiled and run: against the float64 interpreter within derived bounds, after every pass too,
               and against PyTorch's own f32 where it is installed
+    passes    the graph after each pass by the interpreter, nothing is compiled; `--target emulator`: CUDA's passes
     meaning   the interpreter against PyTorch, NaN and infinities too; nothing is compiled
     invalid   graphs with something wrong: refused in one line, or computed right
 

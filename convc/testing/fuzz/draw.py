@@ -22,7 +22,7 @@ from convc.ir.types import Rows, TensorType
 from convc.ir.verify import verify
 from convc.testing.fuzz.attributes import draw_attributes
 
-EXTENTS = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 17)
+EXTENTS = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 17, 33)
 MOST_ELEMENTS = 4000
 MOST_NODES = 30
 MOST_TRAINED = 12
@@ -224,10 +224,17 @@ class Drawing:
         updates: dict[str, Value] = {}
         for v in self.inputs:
             if self.roles.get(v.name) in ("parameter", "state") and rng.random() < 0.6:
-                fits = [o for o in self.values if o.type.logical() == v.type.logical()]
+                fits = [o for o in self.values if o.type == v.type]
                 updates[v.name] = rng.choice(fits)
+        self._count_rows()
         nodes = [self._lowered(n) if rng.random() < 0.06 else n for n in self.builder.nodes]
         return verify(Graph("fuzz", tuple(self.inputs), tuple(nodes), tuple(outputs), dict(self.roles), updates))
+
+    def _count_rows(self) -> None:
+        """Batch rows are counted by the data: some input must have them where any value does."""
+        data = [v for v in self.inputs if v.name not in self.roles]
+        if any(v.type.rows for v in self.values) and not any(v.type.rows for v in data):
+            self.fresh(TensorType("f32", (self.batch,)), "data")
 
     def _returned(self, v: Value) -> Value:
         """The value, row-major: a program returns nothing else."""
@@ -246,6 +253,7 @@ class Drawing:
         if loss is None or not self._reached(loss):
             return None
         extra = [v for v in self.values if v is not loss and v.type.dtype == "f32" and self.rng.random() < 0.05]
+        self._count_rows()
         nodes = tuple(self.builder.nodes)
         return verify(Graph("fuzz", tuple(self.inputs), nodes, (loss, *extra), dict(self.roles)))
 

@@ -41,6 +41,10 @@ IN_F64 = 2.0**-20
 of the roundings is 2^-29."""
 
 
+Results = list[tuple[str, Array]]
+"""The name of an output or update, and its numbers."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """What is wrong: its kind, which shrinking keeps, and a message."""
@@ -53,7 +57,7 @@ class Finding:
         """What shrinking keeps: the kind, and of a refusal the words of its message without names and numbers."""
         if self.kind not in ("refused", "ill-formed"):
             return self.kind
-        return f"{self.kind}: {re.sub(r'[^a-z]*[^a-z ,.;:][^ ]*', '', self.message)}"
+        return " ".join((self.kind, *re.findall(r"(?<![%\w])[a-z]+(?!\w)", self.message)))
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
@@ -67,15 +71,18 @@ class Stop(Exception):
         self.finding = Finding(kind, message)
 
 
-def check(case: Case, cache: Cache | None = None, witness: bool = False, text: bool = True) -> Finding | None:
+def check(
+    case: Case, cache: Cache | None = None, *, compiled: bool = True, witness: bool = False, text: bool = True
+) -> Finding | None:
     """What is wrong with the case, or None. Nothing but a crash of the process leaves it otherwise.
 
-    `witness`: PyTorch judges how well the formulas are conditioned. `text`: the graph's text must read back.
+    `compiled`: the program is built and run, after its passes were compared. `witness`: PyTorch judges how well its
+    formulas are conditioned. `text`: the graph's text must read back.
     """
     try:
         if text and str(parse_graph(str(case.graph))) != str(case.graph):
             raise Stop("text", "the graph's text reads back as another")
-        _check(case, cache, witness)
+        _check(case, cache, compiled, witness)
     except Stop as stop:
         return stop.finding
     except ConvcError as error:
@@ -87,18 +94,25 @@ def check(case: Case, cache: Cache | None = None, witness: bool = False, text: b
     return None
 
 
-def _check(case: Case, cache: Cache | None, witness: bool) -> None:
+def _check(case: Case, cache: Cache | None, compiled: bool, witness: bool) -> None:
     graph, settings = case.graph, case.settings
+    target = passes_target(settings.target)
+    trace = trace_of(graph, settings.mode, OPTIMIZERS[settings.optimizer], target)  # type: ignore[arg-type]
+    measures = [measure(case, trace, n) for n in settings.rows]
+    if not compiled:
+        return
     pool.set_num_threads(settings.threads)
-    trace = trace_of(graph, settings.mode, OPTIMIZERS[settings.optimizer], passes_target(settings.target))  # type: ignore[arg-type]
     program = Program(trace, executable(trace.stages[-1][1], settings.target, cache), ParameterStore(), {})
-    for n in settings.rows:
-        run_once(case, trace, program, n)
-    trial(trace, program.executable, settings.rows[0], settings.seed)  # what `convc run --check` does ends, too
+    for m in measures:
+        found = run_program(program, m.inputs, m.n)
+        if settings.kind != "special":
+            _compare("wrong", found, m.exact, m.bounds, m.n, overflows=settings.kind == "large")
     if witness:
         from convc.testing.fuzz.judge import judge_conditioning  # here: PyTorch is an extra
 
         judge_conditioning(case, trace, program)
+    # What `convc run --check` does goes to its end, too; it binds the executable to a store of its own.
+    trial(trace, program.executable, settings.rows[0], settings.seed)
 
 
 def tensor_graph(trace: Trace, mode: str) -> Graph:
@@ -113,8 +127,18 @@ def inputs_of(case: Case, trace: Trace, n: int, seed: int) -> dict[str, Array]:
     return {name: a for found in drawn for name, a in found.items()}
 
 
-def run_once(case: Case, trace: Trace, program: Program, n: int) -> None:
-    """One run with n rows against the interpreter; the first of a case also compares each stage with it."""
+@dataclass(frozen=True)
+class Measure:
+    """A run with n rows: what is given, what is right, and how far f32 may be off."""
+
+    n: int
+    inputs: dict[str, Array]
+    exact: Results
+    bounds: Results
+
+
+def measure(case: Case, trace: Trace, n: int) -> Measure:
+    """By the interpreter; for the first n of a case it also judges every pass."""
     settings = case.settings
     first = tensor_graph(trace, settings.mode)
     inputs = inputs_of(case, trace, n, settings.seed + n)
@@ -133,9 +157,7 @@ def run_once(case: Case, trace: Trace, program: Program, n: int) -> None:
                 run = results(error_bound, lower(before), inputs)
                 _compare(f"pass {name}", found, exact, run, n, overflows=True)
                 exact = found
-    found = run_program(program, inputs, n)
-    if settings.kind != "special":
-        _compare("wrong", found, exact, bounds, n, overflows=settings.kind == "large")
+    return Measure(n, inputs, exact, bounds)
 
 
 def stages(trace: Trace, mode: str) -> Iterator[tuple[str, Graph, Graph]]:
@@ -144,9 +166,6 @@ def stages(trace: Trace, mode: str) -> Iterator[tuple[str, Graph, Graph]]:
     start = names.index("apply_optimizer") if mode == "train" else 0
     for (_, before), (name, after) in pairwise(trace.stages[start:]):
         yield name, before, after
-
-
-Results = list[tuple[str, Array]]
 
 
 def results(

@@ -106,7 +106,7 @@ class Summary:
     failures: list[Failure] = field(default_factory=list)
 
     def __str__(self) -> str:
-        by_check = ", ".join(f"{n} {name}" for name, n in sorted(self.graphs.items()))
+        by_check = "; ".join(f"{n} {name}" for name, n in sorted(self.graphs.items()))
         by_operator = ", ".join(f"{name} {n}" for name, n in sorted(self.operators.items()))
         return (
             f"{sum(self.graphs.values())} graphs ({by_check}), {self.nodes} nodes, {len(self.failures)} failed\n"
@@ -145,7 +145,7 @@ def run_jobs(
         finally:
             free.put(worker)
         with lock:
-            summary.graphs[f"{job.check} on {job.target}" if job.check == "programs" else job.check] += 1
+            summary.graphs[f"{job.check}, {job.target}"] += 1
             summary.operators.update(found.get("operators", {}))
             summary.nodes += found.get("nodes", 0)
             if failure is not None:

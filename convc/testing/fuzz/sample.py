@@ -9,9 +9,10 @@ from convc.ir.core import Graph
 from convc.testing.fuzz.case import KINDS, OPTIMIZERS, Case, Settings
 from convc.testing.fuzz.draw import draw_graph, draw_training
 
-CHECKS = ("programs", "meaning", "invalid")
-"""programs: compiled and run, against the interpreter. meaning: the interpreter against PyTorch, nothing is compiled.
-invalid: a graph with something wrong is refused in one line, or computes right all the same."""
+CHECKS = ("programs", "passes", "meaning", "invalid")
+"""programs: compiled and run, against the interpreter. passes: no more than the graph after each, by the interpreter.
+meaning: the interpreter against PyTorch, nothing is compiled. invalid: a graph with something wrong is refused in one
+line, or computes right all the same."""
 SMALL = 5
 """Nodes of a graph for the emulator, which takes a while for each."""
 

@@ -44,7 +44,8 @@ def run_check(name: str, case: Case, cache: Cache | None = None) -> Finding | No
         from convc.testing.fuzz.judge import judge_meaning  # PyTorch is asked for by who asks for this check
 
         return judge_meaning(case)
-    return check(case, cache, witness=TORCH)
+    compiled = name == "programs"
+    return check(case, cache, compiled=compiled, witness=compiled and TORCH)
 
 
 def _answer(finding: Finding | None) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Shapes and attributes drawn at random: the C target against the oracle, and every view against its definition."""
+"""Shapes and attributes of single operators drawn at random: every view against its definition.
+
+Whole graphs are drawn by convc.testing.fuzz; tests/cuda draws from the families here, too.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,6 @@ from convc.ir.ops.reduce import Broadcast, Sum
 from convc.ir.types import Rows, TensorType, f32
 from convc.testing import check_view
 from tests.numerics.cases import Case
-from tests.numerics.helpers import check, combined
 
 SIDE = st.integers(1, 9)
 SMALL = st.integers(1, 3)
@@ -100,23 +102,6 @@ def layers(draw: st.DrawFn) -> list[Case]:
 
 
 FAMILIES = {"convolutions": convolutions(batches()), "pools": pools(), "layers": layers()}
-
-
-def run(cases: list[Case]) -> None:
-    n = next(t.shape[0] for t in cases[0].inputs)
-    rows = sorted({1, (int(n) + 1) // 2, int(n)}) if isinstance(n, Rows) else [int(n)]
-    check(combined(cases), rows)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_c_computes_what_the_oracle_does(family: str) -> None:
-    settings(max_examples=12)(given(FAMILIES[family])(run))()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-def test_c_computes_what_the_oracle_does_in_many_cases(family: str) -> None:
-    settings(max_examples=250)(given(FAMILIES[family])(run))()
 
 
 @settings(max_examples=40)
