@@ -38,8 +38,8 @@ SEEDS = (0, 1, 2**63, 2**63 + 1, 2**64 - 1)
 CAPACITIES = (1, 3, 5)
 SMALL = st.integers(0, 3)
 CHOICES: dict[str, st.SearchStrategy[Any]] = {
-    "mode": st.sampled_from(["infer", "eval", "train", "train"]),
-    "optimizer": st.sampled_from(list(OPTIMIZERS)),
+    "mode": st.sampled_from(["train", "eval", "train", "infer", "train"]),
+    "optimizer": st.sampled_from(["adam", "momentum", "adam", "nesterov", "sgd"]),
     "capacity": st.sampled_from(CAPACITIES),
     "seed": st.sampled_from(SEEDS),
 }
@@ -55,6 +55,7 @@ class Kept:
 
 class Machine(RuleBasedStateMachine):
     programs = Bundle("programs")
+    steps = programs.filter(lambda of: of.mode == "train")
     of_models = programs.filter(lambda of: of.net is not None)
     kept = Bundle("kept")
     rows: ClassVar[st.SearchStrategy[Row]] = st.sampled_from(list(NETS.values()))
@@ -108,7 +109,7 @@ class Machine(RuleBasedStateMachine):
         target=programs,
         of=of_models,
         part=st.integers(0, 7),
-        mode=st.sampled_from(["infer", "train"]),
+        mode=st.sampled_from(["infer", "infer", "train"]),
         capacity=st.sampled_from(CAPACITIES),
     )
     def program_of_a_part(self, of: Compiled, part: int, mode: str, capacity: int) -> Compiled:
@@ -124,7 +125,7 @@ class Machine(RuleBasedStateMachine):
         names = names_of(made.row, path)
         if mode == "train" and not names:
             mode = "infer"
-        self.did(f"compile {mode}", made.row, path, optimizer, capacity, seed)
+        self.did(f"compile {mode}" + (f" {optimizer}" if mode == "train" else ""), made.row, path, capacity, seed)
         item, module = made.modules[path]
         flat = path and getattr(item, "kind", "") == "linear"
         loss = "cross_entropy" if made.classifies and not path else "mse"
@@ -210,6 +211,9 @@ class Machine(RuleBasedStateMachine):
     @rule(target=kept, of=programs, way=st.sampled_from(["weights", "all", "snapshot"]))
     def keep(self, of: Compiled, way: str) -> Kept:
         """In a file, weights alone or with what the optimizers keep, or in memory."""
+        return self._keep(of, way)
+
+    def _keep(self, of: Compiled, way: str) -> Kept:
         self.did(f"keep {way}", of)
         store = of.view.store
         if way == "snapshot":
@@ -222,6 +226,9 @@ class Machine(RuleBasedStateMachine):
     @rule(of=programs, kept=kept)
     def bring_back(self, of: Compiled, kept: Kept) -> None:
         """Into the model that it came from or into another; what does not fit is refused."""
+        self._brought_back(of, kept)
+
+    def _brought_back(self, of: Compiled, kept: Kept) -> None:
         store, arrays = of.view.store, kept.arrays
         known = set(store.names("parameter", "state"))
         nowhere = kept.file is not None and not store.names("parameter")
@@ -241,6 +248,20 @@ class Machine(RuleBasedStateMachine):
             self._zeroed(of, [n for n in store.names("state") if n not in arrays])
         for name, a in arrays.items():
             self._assigned(of, name, a)
+
+    @rule(of=steps, n=st.integers(1, max(CAPACITIES)), seed=SMALL, way=st.sampled_from(["all", "snapshot"]))
+    def go_back(self, of: Compiled, n: int, seed: int, way: str) -> None:
+        """A step, what is kept, a step, what was kept: the next step is the one that was there, to the bit."""
+        data = of.data(n, seed)
+        of.checked_call(data, "position", {})
+        kept = self._keep(of, way)
+        ends = []
+        for _ in range(2):
+            of.checked_call(data, "position", {})
+            ends.append({name: a.tobytes() for name, a in of.view.store.snapshot().items()})
+            self._brought_back(of, kept)
+            of.view.check(of.truth)
+        assert ends[0] == ends[1], "a step after a load is the step that was there before"
 
     def _zeroed(self, of: Compiled, names: list[str]) -> None:
         for name in names:

@@ -1,7 +1,7 @@
-"""Runs the machine: `python tests/machine/run.py SEED EXAMPLES STEPS STORY [drawn]`, and prints what ran as JSON.
+"""Runs the machine: `python tests/machine/run.py SEED EXAMPLES STEPS STORY [OPTIONS]`, and prints what ran as JSON.
 
 It is a process of its own, so that a crash in a program's code is seen; the file STORY then tells how it came about.
-With `drawn`, networks are drawn too.
+With `drawn`, networks are drawn too; with `unshrunk`, what is found is not made short.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tests.machine.machine import Machine
 from tests.machine.nets import rows
 
 
-def main(number: int, examples: int, steps: int, story: Path, drawn: bool) -> None:
+def main(number: int, examples: int, steps: int, story: Path, *options: str) -> None:
     faulthandler.enable()
     Machine.story = story
-    phases = (Phase.generate, Phase.shrink)
+    phases = (Phase.generate,) if "unshrunk" in options else (Phase.generate, Phase.shrink)
     settings_ = settings(
         max_examples=examples, stateful_step_count=steps, deadline=None, derandomize=False, database=None,
         phases=phases, suppress_health_check=list(HealthCheck), print_blob=False,
     )  # fmt: skip
-    if drawn:
+    if "drawn" in options:
         Machine.rows = rows()
     machine: Any = seed(number)(Machine)
     run_state_machine_as_test(machine, settings=settings_)
@@ -35,4 +35,4 @@ def main(number: int, examples: int, steps: int, story: Path, drawn: bool) -> No
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), drawn="drawn" in sys.argv[5:])
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), *sys.argv[5:])

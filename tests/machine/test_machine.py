@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -24,7 +25,17 @@ ALL = (
 )  # fmt: skip
 """What the machine does."""
 
-BUGS = {}
+BUGS = {
+    "calls_without_a_lock": r"numbers are wrong|has changed|steps from|after \d steps|exit status -",
+    "out_over_an_input": r"result 0: \d+ of \d+ numbers are wrong",
+    "one_array_for_two_outputs": r"out=\[o, o\] must be refused",
+    "steps_not_saved": r"adam.step",
+    "seeds_through_floats": r"weights of seeds",
+    "seeds_that_are_fractions": r"must be refused, but is accepted",
+    "unchecked_attributes": r"must be refused",
+    "tied_modules_apart": r"hold a parameter twice",
+    "parts_with_weights_of_their_own": r"weight has changed, or is another",
+}
 """For each planted bug what the machine says of it."""
 
 
@@ -70,6 +81,6 @@ def test_many_drawn_models(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", BUGS)
 def test_planted_bug_is_found(bug: str, tmp_path: Path) -> None:
-    _, wrong = run(1, 300, tmp_path, environment=planted(bug, tmp_path / "copy"))
-    assert wrong, f"{bug} is not found in 300 examples"
-    assert BUGS[bug] in wrong, wrong
+    _, wrong = run(1, 200, tmp_path, "unshrunk", environment=planted(bug, tmp_path / "copy"))
+    assert wrong, f"{bug} is not found in 200 examples"
+    assert re.search(BUGS[bug], wrong), wrong
