@@ -155,8 +155,10 @@ def _extend_by(work: FusionGraph, reader: Node) -> bool:
 
 
 def _reads_point(reader: Node, v: Value) -> bool:
-    """Whether the reader loads v at its own point and nowhere else."""
+    """Whether the reader loads v at its own point and nowhere else, and has a point for each of v's elements."""
     assert isinstance(reader.op, Loops)
+    if tuple(a.extent for a in reader.op.nest.axes) != v.type.shape:
+        return False
     point = tuple(load(0, *reader.op.nest.axes).coords)
     hits = [e for e in kernel_loads(reader.op) if reader.inputs[e.operand] is v]
     return all(e.coords == point and not e.guards for e in hits)

@@ -236,7 +236,7 @@ def _gemm(view: GemmView, operands: Sequence[Bounded], rows: int, outputs: Seque
     with np.errstate(invalid="ignore"):  # inf * 0: no bound
         largest = magnitude_a @ magnitude_b
         carried = largest - np.abs(a.value) @ np.abs(b.value)
-        error = np.maximum(carried, 0) + tolerance("f32", a.value.shape[2]) * largest
+        error = np.maximum(carried, 0) + tolerance("f32", max(1, a.value.shape[2])) * largest
     acc = _within_range(value, error, largest)
     bounder.locals = {"acc": Bounded(acc.value.reshape(bounder.shape), acc.error.reshape(bounder.shape))}
     for s in view.stores:

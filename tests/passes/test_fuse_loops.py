@@ -210,6 +210,9 @@ READERS = {
     "both results of a pool": """graph @g(%x: f32[n<=6,2,4,4], %dy: f32[n<=6,2,2,2]) {
         %0: f32[n<=6,2,2,2], %at: i32[n<=6,2,2,2] = max_pool(%x) {indices=True} %1: f32[n<=6,2,2,2] = mul(%0, %dy)
         %2: f32[n<=6,2,4,4] = max_pool_grad(%1, %at) return %2 }""",
+    "one row of an image of five": """graph @g(%x: f32[n<=6,1,5,1]) {
+        %0: f32[n<=6,1,5,1|0123.0x4] = relayout(%x) %1: f32[n<=6,1,1,1] = avg_pool(%0) {kernel=[1, 1], stride=[5, 1]}
+        return %1 }""",
 }
 
 
