@@ -32,7 +32,7 @@ BUGS = {
     "steps_not_saved": r"adam.step",
     "seeds_through_floats": r"weights of seeds",
     "seeds_that_are_fractions": r"must be refused, but is accepted",
-    "unchecked_attributes": r"must be refused",
+    "layers_of_any_numbers": r"must be refused",
     "tied_modules_apart": r"hold a parameter twice",
     "parts_with_weights_of_their_own": r"weight has changed, or is another",
 }
