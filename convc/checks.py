@@ -106,6 +106,8 @@ def _within(number: float, low: float | None, high: float | None, above: bool) -
 
 
 def _float(value: object) -> float | None:
+    if type(value) is float:  # what usually is given
+        return value
     if isinstance(value, (bool, np.bool_, str, bytes)) or getattr(value, "shape", ()) != ():
         return None
     if np.iscomplexobj(value):  # type: ignore[arg-type]

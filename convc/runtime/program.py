@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from convc.runtime.program_report import ProgramReport
 
 Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
 
 
 class Program:
@@ -63,6 +64,11 @@ class Program:
         self._limits = label_limits(trace.stages[0][1])
         self._updated = tuple(dict.fromkeys(store.slot(name).buffer for name in self.graph.updates))
         self._meanings = update_numbers(trace)
+        self._known = {
+            v.name: self._number(v, self._defaults[v.name]) for v in self._scalars if v.name in self._defaults
+        }
+        self._shapes: dict[int, tuple[list[Shape], list[Shape]]] = {}
+        """By n: those of the data inputs and of the outputs."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Program, (self.trace, self.executable, self.parameters, self._defaults)
@@ -159,11 +165,12 @@ class Program:
         """n; raises RunError where a shape does not fit. What usually fits is looked at first, and fast."""
         found = {a.shape[0] for v, a in zip(self._data, arrays) if v.type.rows is not None and a.ndim}
         rows = found.pop() if len(found) == 1 else 1
-        if not found and all(a.shape == run_shape(v.type, rows) for v, a in zip(self._data, arrays)):
-            capacity = next((v.type.rows for v in self._data if v.type.rows is not None), 1)
-            if 1 <= rows <= capacity:
-                return rows
-        return batch_rows_of(self.graph, self._data, arrays)
+        if not found and rows in self._shapes and self._shapes[rows][0] == [a.shape for a in arrays]:
+            return rows
+        rows = batch_rows_of(self.graph, self._data, arrays)
+        taken, given = ([run_shape(v.type, rows) for v in values] for values in (self._data, self.graph.outputs))
+        self._shapes[rows] = taken, given
+        return rows
 
     def _bound(self, inputs: Sequence[Any], named: dict[str, Any]) -> list[Any]:
         if len(inputs) > len(self._data):
@@ -184,16 +191,19 @@ class Program:
 
     def _scalar(self, v: Value, named: dict[str, Any]) -> float:
         if v.name in named:
-            return run_time_number(v, named.pop(v.name), self._meanings.get(v.name))
-        if v.name not in self._defaults:
+            return self._number(v, named.pop(v.name))
+        if v.name not in self._known:
             raise RunError(f"the run-time number {v.name} was not given; call with {v.name}=...")
-        return run_time_number(v, self._defaults[v.name], self._meanings.get(v.name))
+        return self._known[v.name]
+
+    def _number(self, v: Value, given: object) -> float:
+        return run_time_number(v, given, self._meanings.get(v.name))
 
     def _names(self) -> str:
         return ", ".join(f"{v.name}: {v.type}" for v in self._data)
 
     def _outputs(self, out: Any, rows: int) -> list[Array]:
-        shapes = [run_shape(v.type, rows) for v in self.graph.outputs]
+        shapes = self._shapes[rows][1]
         if out is None:
             return [np.empty(s, DTYPES[v.type.dtype]) for v, s in zip(self.graph.outputs, shapes)]
         if not isinstance(out, (np.ndarray, tuple, list)):
