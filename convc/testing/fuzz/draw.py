@@ -17,12 +17,14 @@ from typing import Any, TypeVar
 from convc.errors import IRError
 from convc.ir.core import OPS, Builder, Graph, Node, Op, Role, Value, checked_infer
 from convc.ir.kernels import KernelOp
+from convc.ir.ops.reduce import Full
 from convc.ir.ops.shape import Relayout
 from convc.ir.types import Rows, TensorType
 from convc.ir.verify import verify
 from convc.testing.fuzz.attributes import draw_attributes
 
 EXTENTS = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 17, 33)
+CONSTANTS = (*(0.0, -0.0, 1.0) * 2, -1.0, 0.5, 0.1, 3.0, 1e-30, 1e30, -1e30, 16777216.0)
 MOST_ELEMENTS = 4000
 MOST_NODES = 30
 MOST_TRAINED = 12
@@ -104,7 +106,11 @@ class Drawing:
         return self.rng.choice(found[-4:] if self.rng.random() < 0.6 else found)
 
     def like(self, t: TensorType, role: Role | None = None) -> Value:
-        """A value of the type: one there is, or an input."""
+        """A value of the type: one there is, a constant, or an input."""
+        if t.dtype == "f32" and role is None and self.rng.random() < 0.1:
+            made = self._append(Full(self.rng.choice(CONSTANTS), result=t), ())
+            if made is not None:
+                return made[0]
         found = self.value(lambda other: other == t)
         return found if found is not None and self.rng.random() < 0.75 else self.fresh(t, role)
 

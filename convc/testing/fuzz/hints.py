@@ -21,11 +21,10 @@ from convc.ir.ops.reduce import Broadcast, Full, Sum
 from convc.ir.ops.shape import Relayout, Reshape
 from convc.ir.types import Layout, Rows, TensorType
 from convc.testing.fuzz.attributes import draw_attributes
-from convc.testing.fuzz.draw import Applied, Drawing
+from convc.testing.fuzz.draw import CONSTANTS, Applied, Drawing
 
 Hint = Callable[[Drawing, Any], Applied | None]
 HINTS: dict[type[Op], Hint] = {}
-CONSTANTS = (0.0, -0.0, 1.0, -1.0, 0.5, 0.1, 2.0, 3.0, 1e-30, 1e30, -1e30, 16777217.0)
 
 
 def hint(*classes: type[Op]) -> Callable[[Hint], Hint]:
