@@ -152,7 +152,7 @@ class Drawing:
             if applied is None:
                 return None
             op, operands = applied
-            return self._append(op.augmented() if self.rng.random() < 0.4 else op, operands)
+            return self._append(op.augmented() if self.rng.random() < 0.6 else op, operands)
 
         for _ in range(TRIES):
             if found := self.attempt(draw):
@@ -169,12 +169,15 @@ class Drawing:
 
     def _any(self, cls: type[Op]) -> Applied | None:
         """The operator with attributes of the right kinds, applied to as many values as `infer` takes."""
-        rank = self.rng.choice((None, 4, 4))  # images are what most operators ask for
+        rank = self.rng.choice((None, None, 4, 4, 4, 0))  # images are what most operators ask for
         first = self.value(lambda t: rank in (None, t.rank)) or self.fresh(self.new_type(rank))
         op = cls(**draw_attributes(cls, self.rng, lambda: self.beside(first.type)))
-        arity = self._arity(op)
-        rest = [self.like(self.beside(first.type)) for _ in range(arity - 1)]
-        return op, [first, *rest][:arity]
+        if first.type.dtype not in _dtypes(op, 0):
+            first = self.like(TensorType(self.rng.choice(_dtypes(op, 0)), first.type.shape))
+        rest = [self.beside(first.type) for _ in range(self._arity(op) - 1)]
+        known = [_dtypes(op, i) for i in range(1, len(rest) + 1)]
+        fitting = [t if t.dtype in d else TensorType(self.rng.choice(d), t.shape) for t, d in zip(rest, known)]
+        return op, [first, *map(self.like, fitting)]
 
     def _arity(self, op: Op) -> int:
         """How many operands `infer` names, or else `reference`, or else any number."""
@@ -210,7 +213,7 @@ class Drawing:
         """Nodes up to the size that was asked for."""
         failures = 0
         while len(self.builder.nodes) < self.size and failures < 40:
-            gradient = not self.differentiable and self.builder.nodes and self.rng.random() < 0.25
+            gradient = not self.differentiable and self.builder.nodes and self.rng.random() < 0.35
             made = self.gradient() if gradient else self.node(OPS[self.rng.choice(self.names)])
             failures = 0 if made else failures + 1
 
@@ -269,6 +272,13 @@ class Drawing:
             if reached.intersection(node.inputs):
                 reached.update(v for v in node.outputs if v.type.dtype == "f32")
         return loss in reached
+
+
+def _dtypes(op: Op, operand: int) -> tuple[str, ...]:
+    try:
+        return op.dtypes(operand)
+    except IndexError:
+        raise IRError(f"operator '{op.name}' has no operand {operand}") from None
 
 
 def has_gradient(cls: type[Op]) -> bool:
