@@ -24,7 +24,7 @@ from convc.ir.verify import verify
 from convc.testing.fuzz.attributes import draw_attributes
 
 EXTENTS = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 17, 33)
-CONSTANTS = (*(0.0, -0.0, 1.0) * 2, -1.0, 0.5, 0.1, 3.0, 1e-30, 1e30, -1e30, 16777216.0)
+CONSTANTS = (*(0.0, -0.0) * 4, 1.0, 1.0, -1.0, 0.5, 0.1, 3.0, 1e-30, 1e30, -1e30, 16777216.0)
 MOST_ELEMENTS = 4000
 MOST_NODES = 30
 MOST_TRAINED = 12
@@ -107,16 +107,19 @@ class Drawing:
 
     def like(self, t: TensorType, role: Role | None = None) -> Value:
         """A value of the type: one there is, a constant, or an input."""
-        if t.dtype == "f32" and role is None and self.rng.random() < 0.1:
-            made = self._append(Full(self.rng.choice(CONSTANTS), result=t), ())
-            if made is not None:
-                return made[0]
+        if role is None and self.rng.random() < 0.1 and (constant := self.constant(t)):
+            return constant
         found = self.value(lambda other: other == t)
         return found if found is not None and self.rng.random() < 0.75 else self.fresh(t, role)
 
+    def constant(self, t: TensorType) -> Value | None:
+        """A constant of the type; simplification looks for neutral ones."""
+        made = self._append(Full(self.rng.choice(CONSTANTS), result=t), ()) if t.dtype == "f32" else None
+        return made[0] if made else None
+
     def beside(self, t: TensorType) -> TensorType:
         """A type such as an operand beside one of type `t` may have."""
-        choices = [t.logical()] * 3 + [TensorType(t.dtype, ()), TensorType("i32", ()), TensorType("i32", t.shape)]
+        choices = [t.logical()] * 6 + [TensorType(t.dtype, ()), TensorType("i32", ()), TensorType("i32", t.shape)]
         choices += [TensorType("i32", t.shape[:1]), self.new_type()]
         if t.rank > 1:
             choices.append(TensorType(t.dtype, (int(t.shape[1]),)))
