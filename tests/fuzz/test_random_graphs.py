@@ -32,35 +32,35 @@ def run(check: str, target: str, graphs: int, first: int, folder: Path) -> None:
 
 @pytest.mark.parametrize("chunk", CHUNKS)
 def test_programs(chunk: int, tmp_path: Path) -> None:
-    run("programs", "cpu", 15, commit_seed() + chunk * APART, tmp_path)
+    run("programs", "cpu", 10, commit_seed() + chunk * APART, tmp_path)
 
 
 @needs_nvrtc
 def test_programs_in_the_emulator(tmp_path: Path) -> None:
-    run("programs", "emulator", 15, commit_seed(), tmp_path)
+    run("programs", "emulator", 10, commit_seed(), tmp_path)
 
 
 @pytest.mark.parametrize("target", ["cpu", "emulator"])
 def test_passes(target: str, tmp_path: Path) -> None:
     """The passes of both targets; the emulator's are CUDA's, and nothing of it is needed here."""
-    run("passes", target, 50, commit_seed() + 5 * APART, tmp_path)
+    run("passes", target, 30, commit_seed() + 5 * APART, tmp_path)
 
 
 @pytest.mark.parametrize("chunk", CHUNKS[:2])
 def test_invalid_graphs(chunk: int, tmp_path: Path) -> None:
-    run("invalid", "cpu", 60, commit_seed() + chunk * APART, tmp_path)
+    run("invalid", "cpu", 40, commit_seed() + chunk * APART, tmp_path)
 
 
 @pytest.mark.witness
 @pytest.mark.parametrize("chunk", CHUNKS[:2])
 def test_meaning(chunk: int, tmp_path: Path) -> None:
-    run("meaning", "cpu", 60, commit_seed() + chunk * APART, tmp_path)
+    run("meaning", "cpu", 40, commit_seed() + chunk * APART, tmp_path)
 
 
 @pytest.mark.witness
 def test_conditioning(tmp_path: Path) -> None:
     """With PyTorch there, programs are judged by it too."""
-    run("programs", "cpu", 15, commit_seed() + 9 * APART, tmp_path)
+    run("programs", "cpu", 10, commit_seed() + 9 * APART, tmp_path)
 
 
 FRESH: Iterable[tuple[str, str, int]] = (

@@ -17,12 +17,14 @@ from typing import Any, TypeVar
 from convc.errors import IRError
 from convc.ir.core import OPS, Builder, Graph, Node, Op, Role, Value, checked_infer
 from convc.ir.kernels import KernelOp
+from convc.ir.ops.reduce import Full
 from convc.ir.ops.shape import Relayout
 from convc.ir.types import Rows, TensorType
 from convc.ir.verify import verify
 from convc.testing.fuzz.attributes import draw_attributes
 
 EXTENTS = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 17, 33)
+CONSTANTS = (*(0.0, -0.0) * 4, 1.0, 1.0, -1.0, 0.5, 0.1, 3.0, 1e-30, 1e30, -1e30, 16777216.0)
 MOST_ELEMENTS = 4000
 MOST_NODES = 30
 MOST_TRAINED = 12
@@ -104,13 +106,20 @@ class Drawing:
         return self.rng.choice(found[-4:] if self.rng.random() < 0.6 else found)
 
     def like(self, t: TensorType, role: Role | None = None) -> Value:
-        """A value of the type: one there is, or an input."""
+        """A value of the type: one there is, a constant, or an input."""
+        if role is None and self.rng.random() < 0.1 and (constant := self.constant(t)):
+            return constant
         found = self.value(lambda other: other == t)
         return found if found is not None and self.rng.random() < 0.75 else self.fresh(t, role)
 
+    def constant(self, t: TensorType) -> Value | None:
+        """A constant of the type; simplification looks for neutral ones."""
+        made = self._append(Full(self.rng.choice(CONSTANTS), result=t), ()) if t.dtype == "f32" else None
+        return made[0] if made else None
+
     def beside(self, t: TensorType) -> TensorType:
         """A type such as an operand beside one of type `t` may have."""
-        choices = [t.logical()] * 3 + [TensorType(t.dtype, ()), TensorType("i32", ()), TensorType("i32", t.shape)]
+        choices = [t.logical()] * 6 + [TensorType(t.dtype, ()), TensorType("i32", ()), TensorType("i32", t.shape)]
         choices += [TensorType("i32", t.shape[:1]), self.new_type()]
         if t.rank > 1:
             choices.append(TensorType(t.dtype, (int(t.shape[1]),)))
@@ -146,7 +155,7 @@ class Drawing:
             if applied is None:
                 return None
             op, operands = applied
-            return self._append(op.augmented() if self.rng.random() < 0.4 else op, operands)
+            return self._append(op.augmented() if self.rng.random() < 0.6 else op, operands)
 
         for _ in range(TRIES):
             if found := self.attempt(draw):
@@ -163,12 +172,15 @@ class Drawing:
 
     def _any(self, cls: type[Op]) -> Applied | None:
         """The operator with attributes of the right kinds, applied to as many values as `infer` takes."""
-        rank = self.rng.choice((None, 4, 4))  # images are what most operators ask for
+        rank = self.rng.choice((None, None, 4, 4, 4, 0))  # images are what most operators ask for
         first = self.value(lambda t: rank in (None, t.rank)) or self.fresh(self.new_type(rank))
         op = cls(**draw_attributes(cls, self.rng, lambda: self.beside(first.type)))
-        arity = self._arity(op)
-        rest = [self.like(self.beside(first.type)) for _ in range(arity - 1)]
-        return op, [first, *rest][:arity]
+        if first.type.dtype not in _dtypes(op, 0):
+            first = self.like(TensorType(self.rng.choice(_dtypes(op, 0)), first.type.shape))
+        rest = [self.beside(first.type) for _ in range(self._arity(op) - 1)]
+        known = [_dtypes(op, i) for i in range(1, len(rest) + 1)]
+        fitting = [t if t.dtype in d else TensorType(self.rng.choice(d), t.shape) for t, d in zip(rest, known)]
+        return op, [first, *map(self.like, fitting)]
 
     def _arity(self, op: Op) -> int:
         """How many operands `infer` names, or else `reference`, or else any number."""
@@ -204,7 +216,7 @@ class Drawing:
         """Nodes up to the size that was asked for."""
         failures = 0
         while len(self.builder.nodes) < self.size and failures < 40:
-            gradient = not self.differentiable and self.builder.nodes and self.rng.random() < 0.25
+            gradient = not self.differentiable and self.builder.nodes and self.rng.random() < 0.35
             made = self.gradient() if gradient else self.node(OPS[self.rng.choice(self.names)])
             failures = 0 if made else failures + 1
 
@@ -263,6 +275,13 @@ class Drawing:
             if reached.intersection(node.inputs):
                 reached.update(v for v in node.outputs if v.type.dtype == "f32")
         return loss in reached
+
+
+def _dtypes(op: Op, operand: int) -> tuple[str, ...]:
+    try:
+        return op.dtypes(operand)
+    except IndexError:
+        raise IRError(f"operator '{op.name}' has no operand {operand}") from None
 
 
 def has_gradient(cls: type[Op]) -> bool:

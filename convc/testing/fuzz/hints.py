@@ -16,16 +16,15 @@ from convc.ir.ops.conv import Conv2d
 from convc.ir.ops.fused import Fused, Step
 from convc.ir.ops.loss import CrossEntropy, CrossEntropyGrad, Labelled, Mse
 from convc.ir.ops.optim import Update
-from convc.ir.ops.pointwise import Add, BiasAdd, Pointwise
+from convc.ir.ops.pointwise import Add, BiasAdd, Mul, Pointwise
 from convc.ir.ops.reduce import Broadcast, Full, Sum
 from convc.ir.ops.shape import Relayout, Reshape
 from convc.ir.types import Layout, Rows, TensorType
 from convc.testing.fuzz.attributes import draw_attributes
-from convc.testing.fuzz.draw import Applied, Drawing
+from convc.testing.fuzz.draw import CONSTANTS, Applied, Drawing
 
 Hint = Callable[[Drawing, Any], Applied | None]
 HINTS: dict[type[Op], Hint] = {}
-CONSTANTS = (0.0, -0.0, 1.0, -1.0, 0.5, 0.1, 2.0, 3.0, 1e-30, 1e30, -1e30, 16777217.0)
 
 
 def hint(*classes: type[Op]) -> Callable[[Hint], Hint]:
@@ -92,6 +91,17 @@ def bias_add(d: Drawing, cls: type[Op]) -> Applied | None:
         return None
     axis = d.rng.randrange(x.type.rank)
     return BiasAdd(axis), (x, d.like(TensorType(x.type.dtype, (x.type.shape[axis],))))
+
+
+@hint(Add, Mul)
+def with_constant(d: Drawing, cls: type[Op]) -> Applied | None:
+    """With a constant of the same type or of none, or with any other value."""
+    x = d.value(lambda t: t.dtype == "f32")
+    if x is None:
+        return None
+    t = d.rng.choice((x.type.logical(), x.type.logical(), TensorType(x.type.dtype, ())))
+    other = d.constant(t) if d.rng.random() < 0.4 else None
+    return cls(), (x, other or d.like(t))
 
 
 @hint(Sum)

@@ -23,7 +23,8 @@ def draw_inputs(graph: Graph, rows: int, seed: int, kind: str) -> dict[str, Arra
     powers   powers of two of both signs, between 2^-20 and 2^20
     special  normal, but for NaN and infinities here and there in the data
 
-    Scalars may be 0, 1, -1 or 2 where no optimizer reads them; state stays in [0, 1).
+    There may be zeros of both signs among them. Scalars may be 0, 1, -1 or 2 where no optimizer reads them; state
+    stays in [0, 1).
     """
     found = random_inputs(graph, rows, seed)
     if kind == "benign":
@@ -50,6 +51,8 @@ def _hard(graph: Graph, v: Value, rows: int, seed: int, kind: str) -> Array:
     elif graph.role(v) == "data":
         special = rng.choice((np.nan, np.inf, -np.inf), shape)
         drawn = np.where(rng.random(shape) < 0.1, special, drawn)
+    if rng.random() < 0.5:
+        drawn = np.where(rng.random(shape) < 0.1, rng.choice((0.0, -0.0), shape), drawn)
     return np.asarray(drawn, np.float32).astype(np.float64)
 
 

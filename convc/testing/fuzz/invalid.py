@@ -37,9 +37,11 @@ def attribute(rng: Random, graph: Graph) -> Graph | None:
     at = rng.choice(nodes)
     op = graph.nodes[at].op
     name = rng.choice(fields(op)).name
-    value = rng.choice(ODD)
-    if isinstance(getattr(op, name), TensorType):
-        value = _other_type(rng, getattr(op, name))
+    old, value = getattr(op, name), rng.choice(ODD)
+    if isinstance(old, TensorType):
+        value = _other_type(rng, old)
+    if isinstance(old, tuple) and old and rng.random() < 0.6:  # nearly right
+        value = rng.choice(((*old, old[0]), (*old, 9), (*old, -1), old[:-1], list(old), tuple(map(float, old))))
     return _with_op(graph, at, replace(op, **{name: value}))
 
 
