@@ -32,7 +32,7 @@ BUGS = {
     "steps_not_saved": r"adam.step",
     "seeds_through_floats": r"weights of seeds",
     "seeds_that_are_fractions": r"must be refused, but is accepted",
-    "layers_of_any_numbers": r"must be refused",
+    "layers_of_any_numbers": r"must be refused|AssertionError: (stride|padding|groups|kernel|window)",
     "tied_modules_apart": r"hold a parameter twice",
     "parts_with_weights_of_their_own": r"weight has changed, or is another",
 }
@@ -64,7 +64,7 @@ def check(seed: int, examples: int, folder: Path, *options: str) -> Counter[str]
 
 @pytest.mark.parametrize("part", [0, 1])
 def test_a_slice(part: int, tmp_path: Path) -> None:
-    check(commit_seed() + part, 20, tmp_path)
+    check(commit_seed() + part, 16, tmp_path)
 
 
 @pytest.mark.slow

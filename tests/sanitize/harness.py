@@ -209,12 +209,14 @@ def assert_right(trace: Trace, stage: str, run: Run, outputs: Sequence[Array], s
 def assert_same(run: Run, updates: Sequence[str], one: Results, other: Results) -> None:
     """Outputs and updates of two builds of one program: what differs is where a multiply-add rounds once or twice.
 
-    Compared are the updates themselves: the arrays would agree to many digits whatever was added to them.
+    Compared are the updates themselves: the arrays would agree to many digits whatever was added to them. Each
+    build rounds what it stores once, by 2^-24 of the number at most.
     """
     for a, b in zip(one[0], other[0], strict=True):
         assert np.abs(a - b).max() <= ALLOWED * np.abs(b).max()
     for name in updates:
         before = np.asarray(run.inputs[name])
         a, b = one[1][name] - before, other[1][name] - before
-        assert np.abs(a - b).max() <= ALLOWED * np.abs(b).max(), name
+        stored = 2 * 2.0**-24 * np.abs(other[1][name]).max()
+        assert np.abs(a - b).max() <= ALLOWED * np.abs(b).max() + stored, name
         assert np.abs(b).max() > 0, name
