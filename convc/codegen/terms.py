@@ -169,9 +169,9 @@ class Scope:
 
     def pads(self, coords: Sequence[Index], t: TensorType) -> bool:
         """Whether the layout has room for whole blocks of lanes, so that reading them all is safe."""
-        if t.layout is None or t.layout.blocked is None or self.lane_axis is None:
+        if t.layout is None or t.layout.blocked is None or self.lane_axis is None or self.lane is None:
             return False
-        return coords[t.layout.blocked] == Index.of(self.lane_axis)
+        return coords[t.layout.blocked] == Index.of(self.lane_axis) and t.layout.width % int(self.lane.extent) == 0
 
     def axis_limit(self, axis: Axis) -> Condition | None:
         """axis < its extent, for lanes beyond it; None where blocks of lanes divide the extent."""

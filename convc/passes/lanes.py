@@ -10,6 +10,7 @@ from convc.ir.index import Axis, Index
 from convc.ir.types import TensorType
 
 LANE = "lane"
+WIDTHS = (4, 8, 16, 32, 64)
 
 
 def split_lanes(axis: Axis, width: int) -> tuple[Index, Axis]:
@@ -60,12 +61,20 @@ def scalar_cost(accesses: Sequence[Access]) -> float:
 
 
 def widths_for(axis: Axis, lanes: int, accesses: Sequence[Access]) -> tuple[int, ...]:
-    """The lanes to try along an axis: the layout's block where the axis is blocked, else the target's or fewer."""
-    for a in accesses:
-        layout = a.type.layout
-        if layout is not None and layout.blocked is not None and a.coords[layout.blocked] == Index.of(axis):
-            return (layout.width,)
-    return tuple(w for w in (4, 8, 16, 32, 64) if w <= lanes)
+    """The lanes to try along an axis: the target's or fewer.
+
+    Where tensors lie in blocks along the axis, a vector is a whole block of the smallest; of all others it has to be a
+    part, since a tensor ends with the padding of its last block.
+    """
+    layouts = [a.type.layout for a in accesses]
+    blocks = [
+        layout.width
+        for a, layout in zip(accesses, layouts)
+        if layout is not None and layout.blocked is not None and a.coords[layout.blocked] == Index.of(axis)
+    ]
+    if blocks:
+        return tuple(w for w in WIDTHS if w == min(blocks) and all(b % w == 0 for b in blocks))
+    return tuple(w for w in WIDTHS if w <= lanes)
 
 
 def choose(candidates: Sequence[Axis], lanes: int, accesses: Sequence[Access]) -> tuple[Axis, int] | None:

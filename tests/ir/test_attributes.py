@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-import convc
 from convc import nn
 from convc.errors import IRError
 from convc.ir.attributes import attribute_fields
-from convc.ir.core import OPS, Op
+from convc.ir.core import OPS, Op, checked_infer
 from convc.ir.fields import hints
 from convc.ir.kernels import KernelOp
+from convc.ir.ops.conv import Conv2d
+from convc.ir.ops.pointwise import LeakyRelu
+from convc.ir.ops.pool import MaxPool
+from convc.ir.types import Rows, f32
 from tests.numerics.cases import CASES
 
 EXAMPLES: dict[str, Op] = {c.op.name: c.op for c in CASES}
@@ -69,33 +73,26 @@ def test_an_operator_may_not_hide_the_check() -> None:
     assert "hidden" not in OPS
 
 
-LAYERS = {
-    "attribute 'stride' of conv2d must be a list of 2, each an integer, not [1.5, 1]": nn.Conv2d(4, 4, 3, (1.5, 1)),  # type: ignore[arg-type]
-    "attribute 'padding' of conv2d must be a list, each an integer, not [0.5, 0.5]": nn.Conv2d(
-        4,
-        4,
-        3,
-        padding=(0.5, 0.5),  # type: ignore[arg-type]
-    ),
-    "attribute 'groups' of conv2d must be an integer, not 2.0": nn.Conv2d(4, 4, 3, groups=2.0),  # type: ignore[arg-type]
-    "groups must be at least 1, not 0": nn.Conv2d(4, 4, 3, groups=0),
-    "in_channels must be an integer, not 4.0": nn.Conv2d(4.0, 4, 3),  # type: ignore[arg-type]
-    "an extent must be an integer, not 3.5": nn.Conv2d(4, 4, 3.5),  # type: ignore[arg-type]
-    "attribute 'kernel' of max_pool must be a list of 2, each an integer, not [2.0, 2.0]": nn.MaxPool2d(2.0),  # type: ignore[arg-type]
-    "attribute 'output' of adaptive_avg_pool must be a list of 2, each an integer, not [None, None]": (
-        nn.AdaptiveAvgPool2d(None)  # type: ignore[arg-type]
-    ),
-    "attribute 'slope' of leaky_relu must be a number that f32 holds, not \"steep\"": nn.LeakyReLU("steep"),  # type: ignore[arg-type]
+CANNOT_BE: dict[str, Callable[[], object]] = {
+    "attribute 'stride' of conv2d must be a list of 2, each an integer, not [1.5, 1]": lambda: Conv2d((1.5, 1)),  # type: ignore[arg-type]
+    "attribute 'padding' of conv2d must be a list, each an integer, not [0.5, 0.5]": lambda: Conv2d(padding=(0.5, 0.5)),  # type: ignore[arg-type]
+    "attribute 'groups' of conv2d must be an integer, not 2.0": lambda: Conv2d(groups=2.0),  # type: ignore[arg-type]
+    "groups must be at least 1, not 0": lambda: Conv2d(groups=0),
+    "an extent must be an integer, not 3.5": lambda: f32(4, 3.5),  # type: ignore[arg-type]
+    "attribute 'kernel' of max_pool must be a list of 2, each an integer, not [2.0, 2.0]": lambda: MaxPool((2.0, 2.0)),  # type: ignore[arg-type]
+    "attribute 'slope' of leaky_relu must be a number that f32 holds, not \"steep\"": lambda: LeakyRelu("steep"),  # type: ignore[arg-type]
     "conv2d(f32[n<=2,4,6,6], f32[4,4,3,3]): the padded input must be below 2^31 in height,"
-    " not 4294967292 (2147483643+6+2147483643)": nn.Conv2d(4, 4, 3, padding=2**31 - 5, stride=2**31 - 1),
+    " not 4294967292 (2147483643+6+2147483643)": lambda: checked_infer(
+        Conv2d(padding=(2**31 - 5,) * 2, stride=(2**31 - 1,) * 2), [f32(Rows(2), 4, 6, 6), f32(4, 4, 3, 3)]
+    ),
 }
 
 
-@pytest.mark.parametrize("message", LAYERS)
-def test_a_layer_that_cannot_be(message: str) -> None:
+@pytest.mark.parametrize("message", CANNOT_BE)
+def test_what_is_built_from_python_is_checked_too(message: str) -> None:
     with pytest.raises(IRError) as caught:
-        convc.compile(nn.Sequential(("layer", LAYERS[message])), (2, 4, 6, 6))
-    assert str(caught.value) == f"layer: {message}"
+        CANNOT_BE[message]()
+    assert str(caught.value) == message
 
 
 def test_layers_take_numpys_integers() -> None:

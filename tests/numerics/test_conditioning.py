@@ -187,6 +187,7 @@ def table() -> dict[str, list[Hard]]:
         Hard(Full(0.1, result=f32(3)), ()),
         Hard(Reshape(result=f32(13, 2)), (X,)),
         Hard(OPS["flatten"](), (IMAGE,)),
+        *(Hard(OPS["count"](), (np.int32(n),)) for n in (0, 2**24, 2**31 - 1)),
         Hard(Relayout(result=f32(26)), (X,)),
         Hard(MaxPool(), (IMAGE,)),
         Hard(MaxPoolGrad(result=f32(2, 3, 5, 4)), (pooled, WINNERS)),

@@ -42,7 +42,7 @@ def test_labels_are_drawn_from_all_classes(classes: int) -> None:
 def test_a_label_that_is_reshaped_first_is_checked_by_the_program() -> None:
     program = convc.compile(graph_of(3))
     z = np.zeros((2, 3), np.float32)
-    with pytest.raises(convc.RunError, match=r"labels must be between 0 and 2, but labels\[1\] is 3"):
+    with pytest.raises(convc.RunError, match=r"labels must be between 0 and 2, but labels\[1, 0\] is 3"):
         program(z, np.array([[0], [3]]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from convc.ir.core import Graph
-from convc.ir.kernels import Gemm, Loops
+from convc.ir.kernels import Gemm, GemmSchedule, Loops, LoopSchedule
 from convc.ir.text import parse_graph
 from convc.passes.assign_layout import assign_layout
 from convc.passes.lower import lower
@@ -16,7 +16,7 @@ from convc.passes.select_tile import select_tile
 from convc.passes.target import CPU, Target
 from convc.testing import check_rewrite
 from tests.numerics.cases import all_cases
-from tests.numerics.helpers import combined
+from tests.numerics.helpers import check, combined
 
 FC = """graph @g(%x: f32[n<=64,5|01.0x16], %w: f32[6,5]) {{
   %0: f32[n<=64,6|01.0x16] = gemm(%x, %w) {{
@@ -127,3 +127,23 @@ def parse_rows(text: str) -> int:
 
 def scheduled(graph: Graph, target: Target = CPU) -> Graph:
     return schedule(select_tile(lower(assign_layout(graph, target)), target), target)
+
+
+@pytest.mark.parametrize(("read", "written", "width"), [(16, 4, 4), (4, 16, 4), (8, 16, 8), (16, 16, 16)])
+def test_a_vector_is_no_longer_than_the_smallest_block(read: int, written: int, width: int) -> None:
+    """A tensor ends with the padding of its last block: a longer vector would be stored past it."""
+    graph = parse_graph(f"""graph @g(%x: f32[n<=5,3], %w: f32[6,3]) {{
+      %0: f32[n<=5,3|01.0x{read}] = loops(%x) {{ for(n:n<=5, c:3) map() {{ store 0[n, c] = $0[n, c] }} }}
+      %1: f32[n<=5,6|01.0x{written}] = gemm(%0, %w) {{
+        phase {{ batch() m(k:6) n(n:n<=5) k(c:3) a = $1[k, c] b = $0[n, c] store 0[n, k] = acc }} }}
+      %2: f32[n<=5,6|01.0x{read}] = loops(%1) {{ for(n:n<=5, k:6) map() {{ store 0[n, k] = exp($0[n, k]) }} }}
+      %3: f32[n<=5,6] = loops(%2) {{ for(n:n<=5, k:6) map() {{ store 0[n, k] = $0[n, k] }} }}
+      return %3 }}""")
+    product, nest = schedule(select_tile(graph)).nodes[1:3]
+    assert isinstance(product.op, Gemm)
+    assert isinstance(nest.op, Loops)
+    assert isinstance(nest.op.schedule, LoopSchedule)
+    (tile,) = product.op.schedules
+    assert isinstance(tile, GemmSchedule)
+    assert (tile.lanes, tile.width) == (nest.op.schedule.lanes, nest.op.schedule.width) == ("n", width)
+    check(graph, (1, 3, 5))

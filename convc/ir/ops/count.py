@@ -24,6 +24,9 @@ class Count(Op, name="count"):
     def dtypes(self, operand: int) -> tuple[str, ...]:
         return ("i32",)
 
+    def whole_below(self, operand: int, inputs: Sequence[TensorType]) -> int | None:
+        return LAST_WHOLE + 1
+
     def infer(self, x: TensorType) -> tuple[TensorType, ...]:
         if x != NUMBER:
             raise IRError(f"what is counted must be {NUMBER}, not {x}")
