@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 import networkx as nx
@@ -64,6 +66,11 @@ class Op:
 
     def validate(self) -> None:
         """Raises IRError where an attribute is out of range; all of them are of their declared types here."""
+
+    @classmethod
+    def operands(cls) -> tuple[str, ...] | None:
+        """What its operands are called, read off `infer` or, where that takes any number, `reference`; None: any."""
+        return _operands(cls.infer, cls.reference)
 
     def infer(self, *inputs: Any, **_: Any) -> tuple[TensorType, ...]:
         """The result types; raises IRError with the rule and both numbers where the inputs break it."""
@@ -242,9 +249,21 @@ class Builder:
         return self.many(op, *inputs, names=[name])[0]
 
 
+@cache
+def _operands(*rules: Callable[..., Any]) -> tuple[str, ...] | None:
+    for rule in rules:
+        _, *parameters = inspect.signature(rule).parameters.values()
+        if not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+    return None
+
+
 def checked_infer(op: Op, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
-    """`op.infer` and the operands' dtypes; an error is completed with the operator and its operand types."""
+    """`op.infer`, the operands' number and dtypes; an error is completed with the operator and its operand types."""
     call = f"{op.name}({', '.join(map(str, inputs))})"
+    names = op.operands()
+    if names is not None and len(inputs) != len(names):
+        raise IRError(f"{call}: {op.name} takes ({', '.join(names)}), but there are {len(inputs)} operands")
     try:
         results = op.infer(*inputs)
         for number, t in enumerate(inputs):
@@ -253,10 +272,6 @@ def checked_infer(op: Op, inputs: Sequence[TensorType]) -> tuple[TensorType, ...
         return results
     except IRError as error:
         raise IRError(f"{call}: {error}") from None
-    except TypeError as error:
-        if "positional argument" not in str(error):
-            raise
-        raise IRError(f"{call}: wrong number of operands ({len(inputs)} given)") from None
 
 
 def fresh_builder(graph: Graph, made_by: str) -> Builder:

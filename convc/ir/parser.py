@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -223,12 +222,11 @@ class GraphParser:
 
     def check_types(self, node: Node, w: _Written) -> None:
         types = tuple(v.type for v in node.inputs)
-        try:
-            inspect.signature(node.op.infer).bind(*types)
-        except TypeError:
-            takes = f"{node.op.name} takes ({', '.join(inspect.signature(node.op.infer).parameters)})"
+        names = node.op.operands()
+        if names is not None and len(types) != len(names):
+            takes = f"{node.op.name} takes ({', '.join(names)})"
             message = f"wrong number of operands: {takes}, but the list has {len(types)}; correct it"
-            raise self.c.error(message, w.op_pos) from None
+            raise self.c.error(message, w.op_pos)
         inferred = self.c.attempt(w.op_pos, checked_infer, node.op, types)
         declared = tuple(v.type for v in node.outputs)
         if [t.logical() for t in inferred] != [t.logical() for t in declared]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 import convc
 from convc.build.nvrtc_library import find_library_file
-from convc.ir.core import Graph, Value
+from convc.errors import IRError
+from convc.ir.core import OPS, Array, Graph, Value, checked_infer
 from convc.ir.coverage import check_coverage
 from convc.ir.interp import interpret
+from convc.ir.ops.pointwise import Pointwise
 from convc.ir.text import parse_graph
 from convc.ir.types import Rows, f32
 from convc.ir.verify import verify
@@ -217,3 +219,26 @@ def test_values_that_leave_by_several_ways(case: str, target: str) -> None:
         np.testing.assert_array_equal(a, exact[v.name] if v.name not in graph.updates else numbers[v.name])
     for name in graph.updates:
         np.testing.assert_array_equal(program.parameters[name], exact[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "takes"), [("relu", 0, "x"), ("relu", 2, "x"), ("mul", 1, "x, y"), ("leaky_relu", 3, "x")]
+)
+def test_an_operator_takes_the_operands_it_names(name: str, given: int, takes: str) -> None:
+    with pytest.raises(IRError, match=rf"{name} takes \({takes}\), but there are {given} operands"):
+        checked_infer(OPS[name](), [f32(2)] * given)
+
+
+def test_an_operator_without_a_shape_rule_of_its_own_takes_those_of_its_reference() -> None:
+    @dataclass(frozen=True)
+    class Halved(Pointwise, name="halved"):
+        def reference(self, x: Array) -> tuple[Array, ...]:
+            return (x / 2,)
+
+    try:
+        assert checked_infer(Halved(), [f32(2)]) == (f32(2),)
+        for given in (0, 2):
+            with pytest.raises(IRError, match=rf"halved takes \(x\), but there are {given} operands"):
+                checked_infer(Halved(), [f32(2)] * given)
+    finally:
+        del OPS["halved"]

@@ -6,7 +6,6 @@ that were drawn before; kernels from `lower`. `convc.testing.fuzz.hints` makes g
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -177,18 +176,12 @@ class Drawing:
         op = cls(**draw_attributes(cls, self.rng, lambda: self.beside(first.type)))
         if first.type.dtype not in _dtypes(op, 0):
             first = self.like(TensorType(self.rng.choice(_dtypes(op, 0)), first.type.shape))
-        rest = [self.beside(first.type) for _ in range(self._arity(op) - 1)]
+        names = op.operands()
+        arity = self.rng.randint(1, 6) if names is None else len(names)
+        rest = [self.beside(first.type) for _ in range(arity - 1)]
         known = [_dtypes(op, i) for i in range(1, len(rest) + 1)]
         fitting = [t if t.dtype in d else TensorType(self.rng.choice(d), t.shape) for t, d in zip(rest, known)]
-        return op, [first, *map(self.like, fitting)]
-
-    def _arity(self, op: Op) -> int:
-        """How many operands `infer` names, or else `reference`, or else any number."""
-        for function in (op.infer, op.reference):
-            kinds = [p.kind for p in inspect.signature(function).parameters.values()]
-            if inspect.Parameter.VAR_POSITIONAL not in kinds:
-                return sum(k is inspect.Parameter.POSITIONAL_OR_KEYWORD for k in kinds)
-        return self.rng.randint(1, 6)
+        return op, [first, *map(self.like, fitting)][:arity]
 
     def gradient(self) -> tuple[Value, ...] | None:
         """The gradient nodes of a node there is, from gradients that are values there are or inputs."""
