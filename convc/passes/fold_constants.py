@@ -19,7 +19,7 @@ def fold_constants(graph: Graph) -> Graph:
     nodes: list[Node] = []
     for node in graph.nodes:
         if isinstance(node.op, Full):
-            constants[node.out] = node.op.value
+            constants[node.out] = node.op.number
         elif (value := _folded(node, constants)) is not None:
             op = Full(value, result=node.out.type)
             node = replace(node, op=op, inputs=(), passes=node.made_by("fold_constants"))

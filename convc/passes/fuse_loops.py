@@ -14,7 +14,7 @@ from convc.ir.core import Graph, Node, Value
 from convc.ir.index import Axis, Bound, IndexLike
 from convc.ir.kernels import Gemm, KernelOp, Loops
 from convc.ir.loop_nest import Map, Stage
-from convc.ir.scalar import Const, Load, RowCount, Scalar, Store, load, loads, rewrite, substitute_axes, walk
+from convc.ir.scalar import Const, Load, Next, RowCount, Scalar, Store, load, loads, rewrite, substitute_axes, walk
 from convc.passes.compose import compact, kernel_loads, map_kernel, moderate, pointwise_stores, renumber
 from convc.passes.eliminate_dead import eliminate_dead
 from convc.passes.fusion_graph import FusionGraph
@@ -177,7 +177,7 @@ def _stored_together(producer: Node, reader: Node, v: Value) -> dict[Value, Stor
         number = producer.outputs.index(o)
         at = [(i, s) for i, stage in enumerate(producer.op.nest.stages) if isinstance(stage, Map)
               for s in stage.stores if s.output == number]  # fmt: skip
-        if len(at) != 1:
+        if len(at) != 1 or isinstance(at[0][1].value, Next):  # a count is exact in its i32 and nowhere else
             return None
         stages[at[0][0]] = None
         found[o] = at[0][1]

@@ -225,7 +225,7 @@ WITNESSES: dict[str, Witness] = {
     "avg_pool_grad": one(lambda op, dy: gradient(lambda x: avg_pool(op, x), shape_of(op), dy)),
     "sum": reduced,
     "broadcast": broadcast,
-    "full": one(lambda op: torch.full(shape_of(op), op.value, dtype=torch.float64)),
+    "full": one(lambda op: torch.full(shape_of(op), op.number, dtype=torch.float64)),
     "reshape": one(lambda op, x: x.reshape(shape_of(op))),
     "flatten": one(lambda op, x: x.flatten(1)),
     "count": one(lambda op, x: torch.where(x < 2**31 - 1, x + 1, x)),

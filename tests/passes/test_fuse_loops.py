@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from convc.ir.kernels import Loops
+from convc.ir.scalar import Next
 from convc.ir.text import parse_graph, print_graph
 from convc.ir.verify import verify
 from convc.passes.compose import FUSED_DEPTH, FUSED_WEIGHT
@@ -12,6 +13,7 @@ from convc.passes.fuse_loops import fuse_loops
 from convc.passes.lower import lower
 from convc.testing import check_rewrite
 from convc.testing.rewrite import assert_same_numbers, assert_same_text
+from tests.numerics.helpers import check
 
 X = "%x: f32[n<=6,8]"
 
@@ -295,3 +297,17 @@ def test_a_cycle_is_not_made() -> None:
     found = fuse_loops(graph)
     assert_same_numbers(graph, found)
     assert len(found.nodes) == 3
+
+
+def test_a_count_is_read_where_it_is_stored() -> None:
+    """Spliced into its reader it would be an f32: of a seed, or of Adam's step, bits would be lost."""
+    graph = parse_graph("""graph @g(%x: f32[4,3], %step: i32[], %seed: i32[]) {
+      %0: i32[] = count(%step)
+      %1: f32[4,3] = dropout(%x, %seed, %0)
+      %2: f32[] = sum(%x) {axes=[0, 1]}
+      %3: f32[] = dropout(%2, %0, %seed)
+      return %1, %3 }""")
+    fused = fuse_loops(lower(graph))
+    verify(fused)
+    assert sum(isinstance(s.value, Next) for n in fused.nodes for s in n.op.stores()) == 1  # type: ignore[attr-defined]
+    check(graph, (1,))

@@ -98,7 +98,7 @@ class Broadcast(Op, name="broadcast"):
 
 @dataclass(frozen=True)
 class Full(Op, name="full"):
-    """A tensor of the declared type, every element `value`."""
+    """A tensor of the declared type, every element `value`, rounded to that type."""
 
     traits = frozenset({"constant"})
 
@@ -109,6 +109,11 @@ class Full(Op, name="full"):
         """0.0 and -0.0 are different constants."""
         return isinstance(other, Full) and same(self.value, other.value) and self.result == other.result
 
+    @property
+    def number(self) -> float:
+        """What its elements are: 0.1 in f32 is 0.100000001490116."""
+        return float(np.float32(self.value))
+
     def infer(self) -> tuple[TensorType, ...]:
         if self.result.dtype == "i32" and not (abs(self.value) <= EXACT_BELOW and self.value.is_integer()):
             raise IRError(
@@ -118,14 +123,14 @@ class Full(Op, name="full"):
 
     def execute(self, arrays: Sequence[Array], rows: int) -> tuple[Array, ...]:
         shape = [rows if isinstance(e, Rows) else int(e) for e in self.result.shape]
-        return (np.full(shape, self.value),)
+        return (np.full(shape, self.number),)
 
     def vjp(self, b: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
         return ()
 
     def lower(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Op:
         axes = axes_of(outputs[0])
-        return Loops(LoopNest(axes, (Map((), (store(0, axes, Const(self.value)),)),)), results=tuple(outputs))
+        return Loops(LoopNest(axes, (Map((), (store(0, axes, Const(self.number)),)),)), results=tuple(outputs))
 
 
 def count(axes: Sequence[Axis]) -> Scalar:
