@@ -19,6 +19,7 @@ from convc.ir.types import DTYPES
 from convc.passes.pipeline import Trace
 from convc.runtime.aliasing import check_outputs, in_store, unwritten
 from convc.runtime.arguments import batch_rows_of, convert, label_limits
+from convc.runtime.capacity import enough_memory
 from convc.runtime.executable import Counting, Executable, Sweeper
 from convc.runtime.numbers import run_time_number, update_numbers
 from convc.runtime.store import ParameterStore
@@ -205,7 +206,8 @@ class Program:
     def _outputs(self, out: Any, rows: int) -> list[Array]:
         shapes = self._shapes[rows][1]
         if out is None:
-            return [np.empty(s, DTYPES[v.type.dtype]) for v, s in zip(self.graph.outputs, shapes)]
+            with enough_memory(f"what a call of {rows} rows returns"):
+                return [np.empty(s, DTYPES[v.type.dtype]) for v, s in zip(self.graph.outputs, shapes)]
         if not isinstance(out, (np.ndarray, tuple, list)):
             raise RunError(f"out is an array, or a list of one for each output, not {shown(out)}; give NumPy arrays")
         given = [out] if isinstance(out, np.ndarray) else list(out)

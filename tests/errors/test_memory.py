@@ -236,3 +236,15 @@ def test_the_commands_say_it_in_one_line(
 def test_rows_of_numpy_are_rows(capsys: pytest.CaptureFixture[str]) -> None:
     program = convc.compile(nn.Sequential(nn.ReLU()), np.array([3, 4]))
     assert program(np.ones((2, 4))).shape == (2, 4)
+
+
+def test_what_a_call_returns_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = convc.compile(nn.ReLU(), (4, 3), target="cpu")
+    x = np.ones((3, 3), np.float32)
+
+    def nothing_left(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr("convc.runtime.program.np.empty", nothing_left)
+    with pytest.raises(RunError, match="^what a call of 3 rows returns takes more memory than the .* that are free"):
+        program(x)
