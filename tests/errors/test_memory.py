@@ -246,5 +246,5 @@ def test_what_a_call_returns_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> No
         raise MemoryError
 
     monkeypatch.setattr("convc.runtime.program.np.empty", nothing_left)
-    with pytest.raises(RunError, match="^what a call of 3 rows returns takes more memory than the .* that are free"):
+    with pytest.raises(RunError, match=r"^what a call of 3 rows returns takes more memory than the .* that are free"):
         program(x)
