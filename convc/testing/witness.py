@@ -46,9 +46,15 @@ def shape_of(op: Any) -> list[int]:
     return [int(e) for e in op.result.shape]
 
 
+def ranked(x: Any) -> Any:
+    """In the same order, NaN the greatest: of several, the first wins here, as in NumPy, and the last in PyTorch."""
+    return torch.where(torch.isnan(x), torch.inf, torch.clamp(x, max=torch.finfo(x.dtype).max))
+
+
 def max_pool(op: Any, x: Any) -> Tensors:
     padded = F.pad(x, pads(op), value=-torch.inf)
-    y, at = F.max_pool2d(padded, op.kernel, op.step, return_indices=True)
+    y = F.max_pool2d(padded, op.kernel, op.step)
+    _, at = F.max_pool2d(ranked(padded), op.kernel, op.step, return_indices=True)
     h, w = at // padded.shape[3], at % padded.shape[3]  # a position in the plane -> a tap of the window
     p, q = torch.meshgrid(torch.arange(y.shape[2]), torch.arange(y.shape[3]), indexing="ij")
     tap = (h - p * op.step[0]) * op.kernel[1] + (w - q * op.step[1])
@@ -74,7 +80,8 @@ def avg_pool(op: Any, x: Any) -> Any:
 
 
 def adaptive_max_pool(op: Any, x: Any) -> Tensors:
-    y, at = F.adaptive_max_pool2d(x, op.output, return_indices=True)
+    y = F.adaptive_max_pool2d(x, op.output)
+    _, at = F.adaptive_max_pool2d(ranked(x), op.output, return_indices=True)
     return (y, at) if op.indices else (y,)
 
 
@@ -85,8 +92,9 @@ def adaptive_max_pool_grad(op: Any, dy: Any, at: Any) -> Any:
     p, q = torch.meshgrid(torch.arange(op.output[0]), torch.arange(op.output[1]), indexing="ij")
     low = (p * height // op.output[0] <= h) & (q * width // op.output[1] <= w)
     high = (h * op.output[0] < (p + 1) * height) & (w * op.output[1] < (q + 1) * width)
+    inside = low & high & (h < height)
     dx = torch.zeros(*dy.shape[:2], height * width, dtype=dy.dtype)
-    dx.scatter_add_(2, at.long().flatten(2), torch.where(low & high, dy, 0).flatten(2))
+    dx.scatter_add_(2, torch.where(inside, at.long(), 0).flatten(2), torch.where(inside, dy, 0).flatten(2))
     return dx.reshape(*dy.shape[:2], height, width)
 
 
@@ -102,7 +110,8 @@ def philox(counter: list[int], key: list[int]) -> int:
 def dropout(op: Any, x: Any, seed: Any, step: Any) -> Any:
     """PyTorch draws its own numbers; the mask here is Philox's, step by step."""
     drawn = [philox([i, 0, int(step), 0], [int(seed), op.stream]) / 2**32 for i in range(x.numel())]
-    return x * (torch.tensor(drawn, dtype=torch.float64).reshape(x.shape) >= op.p) / (1 - op.p)
+    kept = torch.tensor(drawn, dtype=torch.float64).reshape(x.shape) >= op.p
+    return torch.where(kept, x / (1 - op.p), 0)
 
 
 def lrn(op: Any, x: Any) -> Any:
@@ -124,11 +133,9 @@ def lrn_terms(op: Any, dy: Any, x: Any) -> Any:
 
 
 def lrn_grad(op: Any, dy: Any, x: Any, t: Any) -> Any:
-    """PyTorch's gradient where t is the sum's own terms; t is any here, so the part that it adds is exchanged."""
-    whole = gradient(lambda v: lrn(op, v), x.shape, dy, x)
-
+    """By its definition, for any t; that it is the gradient where t is the terms, `_autograd` of the judge shows."""
     factor = 2 * op.beta * op.alpha / op.size
-    return whole - factor * x * around(t - lrn_terms(op, dy, x), op.size, (op.size - 1) // 2)
+    return dy * lrn_scale(op, x) ** -op.beta - factor * x * around(t, op.size, (op.size - 1) // 2)
 
 
 def fused(op: Any, *x: Any) -> Tensors:
