@@ -258,6 +258,7 @@ class Drawing:
         if loss is None or not self._reached(loss):
             return None
         extra = [v for v in self.values if v is not loss and v.type.dtype == "f32" and self.rng.random() < 0.05]
+        extra = [self._returned(v) for v in extra]
         self._count_rows()
         nodes = tuple(self.builder.nodes)
         return verify(Graph("fuzz", tuple(self.inputs), nodes, (loss, *extra), dict(self.roles)))
