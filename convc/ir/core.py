@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, ClassVar, Literal
 
-import networkx as nx
 import numpy.typing as npt
 
 from convc.errors import IRError
@@ -190,14 +189,6 @@ class Graph:
         yield from self.inputs
         for node in self.nodes:
             yield from node.outputs
-
-    def digraph(self) -> nx.DiGraph[Node]:
-        """The def-use graph over nodes, for networkx' algorithms."""
-        g: nx.DiGraph[Node] = nx.DiGraph()
-        g.add_nodes_from(self.nodes)
-        producers = self.producers()
-        g.add_edges_from((producers[v], n) for n in self.nodes for v in n.inputs if v in producers)
-        return g
 
     def with_nodes(self, nodes: Iterable[Node], renamed: Mapping[Value, Value] | None = None) -> Graph:
         """This graph with other nodes; `renamed` maps old values to the new ones in results and inputs."""

@@ -29,7 +29,7 @@ from convc.testing.witness import WITNESSES, run_graph, to_tensor
 
 MULTIPLE = 100.0
 FLOOR = 100 * UNIT["f32"]
-DRAWS = 4
+DRAWS = 8
 IN_F64 = 2.0**-20
 CANCELLED = 2.0**-44
 """Of the largest number there is: PyTorch's own formulas lose digits in f64, such as softmax - 1 near the label."""
