@@ -116,13 +116,13 @@ class AdamW(Optimizer):
 
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
-    """RMSprop (Tieleman and Hinton, 2012) as in PyTorch: not centred, eps outside the root.
+    """RMSprop (Tieleman and Hinton, 2012) as in PyTorch: not centred, eps outside the root; the rate is Hinton's.
 
     With momentum 0 no velocity is kept. `alpha` is the part of the mean square that is kept. lr >= 0, 0 <= alpha < 1,
     eps >= 0, 0 <= momentum < 1, weight_decay >= 0. Raises RunError for others.
     """
 
-    lr: float = 0.01
+    lr: float = 0.001
     alpha: float = 0.99
     eps: float = 1e-8
     momentum: float = 0.0

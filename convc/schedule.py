@@ -1,4 +1,4 @@
-"""Learning rates that change from epoch to epoch, or from batch to batch: run-time numbers, of which none recompiles."""
+"""Learning rates that change from epoch to epoch, or batch to batch. They are run-time numbers: none recompiles."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
 
@@ -19,6 +20,7 @@ from convc.nn import Module
 from convc.optim import Optimizer
 from convc.runtime.arguments import label_limits
 from convc.runtime.program import Program
+from convc.runtime.weights import Loaded
 from convc.schedule import Schedule, rates
 from convc.sweep import Numbers, Sweep
 
@@ -76,6 +78,9 @@ class Watch:
 
     def compiled(self, seconds: float) -> None:
         """They are ready."""
+
+    def loaded(self, path: Path, found: Loaded) -> None:
+        """A run begins with the weights of a file, and that was found there."""
 
     def begin(self, lr: float, start: int, epochs_left: int) -> None:
         """A run at rate `lr` goes on after epoch `start`; with those to come, `epochs_left` are left."""

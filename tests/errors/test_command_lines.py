@@ -28,7 +28,7 @@ CASES = {
     "study --epoch 3": "No such option '--epoch'. Did you mean '--epochs'?",
     "study lenet5 alexnet": "Got unexpected extra argument (alexnet)",
     f"{TRAIN} --lr 0.1 0.2": "--lr takes one number, but 2 were given (0.1 0.2); run the command once each",
-    f"{TRAIN} --optimizer adma": "'adma' is not one of 'sgd', 'adam'; did you mean 'adam'?",
+    f"{TRAIN} --optimizer adma": "'adma' is not one of 'sgd', 'adam', 'adamw', 'rmsprop'; did you mean 'adam'?",
     "train lenet5 --data mnist5k": "Missing option '--out'",
     "inspect": "Missing argument 'MODEL'",
     "inspect lenet5 --mode trian": "'trian' is not one of 'infer', 'eval', 'train'; did you mean 'train'?",

@@ -168,7 +168,8 @@ def test_a_resumed_run_ends_in_the_same_bytes(
     unbroken = run_training(plan, model, bands, tmp_path / "unbroken", resume=False)
     assert [r.learning_rate for r in unbroken.history] == [optimizer.lr * 0.5**k for k in range(3)]
     assert set(contents(tmp_path / "unbroken")) == {
-        "checkpoint/lock", "checkpoint/train.safetensors", "history.csv", "train.json", "weights.safetensors",
+        "accuracy.png", "checkpoint/lock", "checkpoint/train.safetensors", "history.csv", "loss.png", "train.json",
+        "weights.safetensors", "weights_best.safetensors",
     }  # fmt: skip
     for kind, at in (("compiling", 1), ("batch", 2), ("batch", 5), ("epoch", 2), ("end", 1)):
         out = tmp_path / f"{kind}{at}"
