@@ -161,19 +161,21 @@ class ParameterStore:
         names = self.names("parameter", *(("state",) if state else ())) if names is None else names
         write_atomically(Path(path), stamped(save(self.snapshot(names), blank_mark(metadata))))
 
-    def load(self, path: str | Path, *, strict: bool = True, finite: bool = True) -> Loaded:
+    def load(self, path: str | Path, *, strict: bool = True, finite: bool = True, shapes: bool = True) -> Loaded:
         """Read parameters, and state where the file has it, from safetensors, and say what was read.
 
         F16, BF16 and F64 become float32: see convc.runtime.weights. With `strict` False the file may lack parameters,
-        which stay as they are, and have other arrays. `finite` False lets NaN and infinities in. State that the file
-        has not becomes zero: a file of weights alone is where a training begins, its first step counts as 1. Raises
-        DataError where the file is none, is damaged, lacks a parameter, or has an array too many, of another shape or
-        of a dtype that is not converted; nothing is changed then.
+        which stay as they are, and have other arrays; with `shapes` False so do arrays that have another shape there.
+        `finite` False lets NaN and infinities in. State that the file has not becomes zero: a file of weights alone is
+        where a training begins, its first step counts as 1. Raises DataError where the file is none, is damaged, lacks
+        a parameter, or has an array too many, of another shape or of a dtype that is not converted; nothing is changed
+        then.
         """
         stored = read_safetensors(Path(path))
         with self.locked():
             held = {n: self.slot(n).array for n in self}
-            arrays, loaded = fit(stored, held, self.names("parameter"), Path(path), strict=strict, finite=finite)
+            rules = {"strict": strict, "finite": finite, "shapes": shapes}
+            arrays, loaded = fit(stored, held, self.names("parameter"), Path(path), **rules)
             self.restore(arrays)
             absent = [n for n in self.names("state") if n not in arrays]
             for name in absent:
