@@ -4,6 +4,7 @@
     python benchmarks/study_statistics.py record POOL FILE    # some seeds as one small file, for the tests
     python benchmarks/study_statistics.py verdicts POOL       # what each rate is called, by seed and horizon
     python benchmarks/study_statistics.py redraw POOL         # coverage, false findings, agreement, optimism
+    python benchmarks/study_statistics.py stopping POOL       # runs that a refined study would end early
     python benchmarks/study_statistics.py images              # the error that the validation images leave
 
 All but the first two print tables in Markdown; `docs/study-statistics.md` holds them.
@@ -29,8 +30,9 @@ from convc.report.candidates import Candidate, candidates_of
 from convc.report.history import RunHistory, Setting
 from convc.report.intervals import LEVEL, difference_error, loss_error, paired
 from convc.report.recommend import compare, recommend
+from convc.report.refine import should_stop
 from convc.report.summary import Summary, summary_of
-from convc.report.verdict import Outcome, Verdict, judge
+from convc.report.verdict import NEAR, Outcome, Verdict, judge, lowest_level
 
 HORIZONS = (6, 10, 15, 20, 30, 45, 60)
 LETTERS = dict(zip(Outcome, "COIFXDS"))
@@ -215,6 +217,34 @@ def _optimism(runs: Sequence[RunHistory]) -> tuple[str, str, str]:
     beside = [mean(curve[i] for i in (k - 1, k + 1) if 0 <= i < len(curve)) for curve, k in zip(curves, at)]
     lowest = mean(map(min, curves))
     return f"{lowest:.4f}", f"{1 - lowest / mean(beside):.0%}", f"{mean(level for _, level in learned):.4f}"
+
+
+@main.command()
+@click.argument("pool", type=click.Path(path_type=Path, exists=True))
+@click.option("--seeds", default="0-11", show_default=True)
+@click.option("--epochs", default=(30, 60), show_default=True, multiple=True)
+@click.option("--best", default=0.02, show_default=True, help="The rate of the setting that the others have to reach.")
+def stopping(pool: Path, seeds: str, epochs: tuple[int, ...], best: float) -> None:
+    """How often a refined run would be stopped, among those that come within 10 % of the best setting and those that
+    do not; the best setting has three seeds, every three in turn."""
+    runs = read_pool(pool, span(seeds))
+
+    def rows() -> Iterator[Sequence[object]]:
+        for horizon in epochs:
+            cut = {lr: [first_epochs(run, horizon) for run in of_rate] for lr, of_rate in runs.items()}
+            found: Counter[tuple[bool, bool]] = Counter()
+            for first in range(0, len(cut[best]), 3):
+                reference = cut[best][first : first + 3]
+                bar = (1 + NEAR) * max(map(lowest_level, reference))
+                for run in (run for of_rate in cut.values() for run in of_rate if not run.ended_early):
+                    stopped = any(should_stop(first_epochs(run, n), reference, CLASSES) for n in range(1, horizon))
+                    found[lowest_level(run) <= bar, stopped] += 1
+            yield (
+                horizon,
+                *(f"{found[good, True]} of {found[good, True] + found[good, False]}" for good in (True, False)),
+            )
+
+    print_table(("epochs", "stopped of those that catch up", "stopped of the others"), rows())
 
 
 @main.command()
