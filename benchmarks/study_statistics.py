@@ -31,8 +31,10 @@ from convc.report.history import RunHistory, Setting
 from convc.report.intervals import LEVEL, difference_error, loss_error, paired
 from convc.report.recommend import compare, recommend
 from convc.report.refine import should_stop
+from convc.report.run_curves import lowest_level
 from convc.report.summary import Summary, summary_of
-from convc.report.verdict import NEAR, Outcome, Verdict, judge, lowest_level
+from convc.report.thresholds import NEAR
+from convc.report.verdict import Outcome, Verdict, judge
 
 HORIZONS = (6, 10, 15, 20, 30, 45, 60)
 LETTERS = dict(zip(Outcome, "COIFXDS"))
@@ -147,7 +149,7 @@ def redraw(pool: Path, seeds: str, epochs: tuple[int, ...], sizes: tuple[int, ..
     optimism(runs, epochs)
 
 
-def coverage(population: Population, picks: np.ndarray, rng: np.random.Generator) -> tuple[str, str, str]:
+def coverage(population: Population, picks: np.ndarray, rng: np.random.Generator) -> tuple[str, ...]:
     """How often the interval of a difference holds the pool's: Student's t, normal quantile, percentile bootstrap."""
     held: Counter[str] = Counter()
     pairs = list(combinations(population.candidates, 2))
@@ -165,7 +167,7 @@ def coverage(population: Population, picks: np.ndarray, rng: np.random.Generator
     return tuple(f"{held[name] / (len(picks) * len(pairs)):.1%}" for name in ("t", "normal", "bootstrap"))
 
 
-def false_findings(population: Population, picks: np.ndarray) -> tuple[str, str, str]:
+def false_findings(population: Population, picks: np.ndarray) -> tuple[str, ...]:
     """How often a study tells any setting apart from the lowest though all have one mean, without and with Holm's
     correction; and, with the means they have, how often it does so with the wrong sign."""
     plain, corrected, wrong = 0, 0, 0
@@ -189,9 +191,9 @@ def agreement(population: Population, picks: np.ndarray) -> tuple[str, str, str,
     whole = recommend(population.summaries, validation_images=IMAGES)
     losses = {c.setting: c.loss for c in population.candidates}
     taken = [recommend(population.draw(pick), validation_images=IMAGES).setting for pick in picks]
-    counts = Counter(taken)
+    counts, lowest = Counter(taken), min(losses.values())
     peers = counts[whole.setting] + sum(counts[setting] for setting in whole.level)
-    excess = mean(losses.get(setting, math.nan) - min(losses.values()) for setting in taken)
+    excess = mean(losses[setting] - lowest for setting in taken if setting)
     shares = ", ".join(f"{setting} {count / len(taken):.0%}" for setting, count in counts.most_common(4))
     return f"{counts[whole.setting] / len(taken):.0%}", f"{peers / len(taken):.0%}", f"{excess:.4f}", shares
 
@@ -207,7 +209,7 @@ def optimism(runs: dict[float, list[RunHistory]], epochs: Sequence[int]) -> None
     print_table(("learning rate", "epochs", "lowest epoch", "below its neighbours", "lowest level"), rows())
 
 
-def _optimism(runs: Sequence[RunHistory]) -> tuple[str, str, str]:
+def _optimism(runs: Sequence[RunHistory]) -> tuple[str, ...]:
     verdicts = [judge(run, CLASSES, IMAGES) for run in runs]
     learned = [(run, verdict.loss) for run, verdict in zip(runs, verdicts) if verdict.outcome.learned]
     if not learned:

@@ -13,7 +13,8 @@ from convc.report.history import rate_text
 from convc.report.intervals import LEVEL, difference_error, holm, paired
 from convc.report.refine import beside, step_down
 from convc.report.summary import Comparison, Recommendation, Summary
-from convc.report.verdict import MIN_EPOCHS, NEAR, Outcome
+from convc.report.thresholds import MIN_EPOCHS, NEAR
+from convc.report.verdict import Outcome
 
 INCOMPLETE = (
     "No setting can be recommended: the study is not complete, and settings are compared over the same seeds and "

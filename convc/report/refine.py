@@ -8,8 +8,10 @@ from itertools import pairwise
 
 from convc.report.candidates import candidates_of, near_best
 from convc.report.history import RunHistory
+from convc.report.run_curves import levels, lowest_level
 from convc.report.summary import Summary
-from convc.report.verdict import LOSS_FLOOR, MIN_EPOCHS, judge, levels, lowest_level
+from convc.report.thresholds import LOSS_FLOOR, MIN_EPOCHS
+from convc.report.verdict import judge
 
 # Of the best setting's validation loss: a run that is heading for more than this above it is stopped.
 HOPELESS = 0.20

@@ -9,7 +9,8 @@ from statistics import median_low
 
 from convc.errors import DataError
 from convc.report.history import RunHistory, Setting
-from convc.report.verdict import IMAGES, Outcome, Verdict, judge
+from convc.report.thresholds import IMAGES
+from convc.report.verdict import Outcome, Verdict, judge
 
 # (one run, several runs), where several settings or seeds are counted.
 SHORT = {

@@ -8,8 +8,9 @@ from made_runs import first, recorded, run
 
 from convc.report.history import RunHistory, Setting
 from convc.report.refine import next_rates, should_stop, step_down, step_up
+from convc.report.run_curves import lowest_level
 from convc.report.summary import Summary, summarise
-from convc.report.verdict import NEAR, lowest_level
+from convc.report.thresholds import NEAR
 
 
 def settled(lr: float, loss: float) -> Summary:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from made_runs import CHANCE_LOSS, first, noisy, outcome, run, shape
 
 from convc.report.history import EpochRecord, RunHistory, Setting
-from convc.report.verdict import MIN_EPOCHS, Outcome, chance_bound, judge, levels
+from convc.report.run_curves import chance_bound, levels
+from convc.report.thresholds import MIN_EPOCHS
+from convc.report.verdict import Outcome, judge
 
 SHAPES = {
     "converges": Outcome.CONVERGED,
