@@ -38,7 +38,7 @@ from convc.report.verdict import Outcome, Verdict, judge
 
 HORIZONS = (6, 10, 15, 20, 30, 45, 60)
 LETTERS = dict(zip(Outcome, "COIFXDS"))
-BOOTSTRAPS = 999
+BOOTSTRAPS = 499
 Runs = dict[float, list[tuple[RunHistory, Verdict]]]
 
 
@@ -127,7 +127,7 @@ class Population:
 @click.option("--seeds", default="0-23", show_default=True)
 @click.option("--epochs", default=(30, 60), show_default=True, multiple=True)
 @click.option("--sizes", default=(3, 5, 8), show_default=True, multiple=True)
-@click.option("--draws", default=1000, show_default=True)
+@click.option("--draws", default=400, show_default=True)
 def redraw(pool: Path, seeds: str, epochs: tuple[int, ...], sizes: tuple[int, ...], draws: int) -> None:
     runs = read_pool(pool, span(seeds))
     rng = np.random.default_rng(0)

@@ -69,7 +69,8 @@ def compare(reference: Candidate, others: Sequence[Candidate], images: int) -> t
     found = [paired([b - a for a, b in zip(reference.losses, other.losses)]) for other in others]
     corrected = holm([p for *_, p in found])
     seeds = len(reference.losses)
-    errors = [difference_error(reference.error(images), other.error(images)) for other in others]
+    own = reference.error(images)
+    errors = [difference_error(own, other.error(images)) for other in others]
     return tuple(
         Comparison(other.setting, seeds, mean, low, high, p, error, p < 1 - LEVEL)
         for other, (mean, low, high, _), p, error in zip(others, found, corrected, errors)
