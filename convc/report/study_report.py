@@ -14,35 +14,12 @@ from convc.build.files import write_atomically
 from convc.errors import DataError
 from convc.report.axes import Frame
 from convc.report.curves import Curve, curves
+from convc.report.facts import StudyFacts
 from convc.report.figures import write_overview, write_rate_figures
 from convc.report.history import RunHistory
-from convc.report.recommend import recommend
 from convc.report.rules import rules
+from convc.report.summary import Recommendation, Summary
 from convc.report.verdict import Verdict, judge, rate_text
-
-
-@dataclass(frozen=True)
-class StudyFacts:
-    """What was run. `rates` are all the learning rates asked for and `epochs` how many of each, so that the
-    report can say what is missing; `classes` gives chance. Seconds are wall time, None where unknown.
-    """
-
-    model: str
-    parameters: int
-    dataset: str
-    train_images: int
-    validation_images: int
-    test_images: int
-    classes: int
-    batch: int
-    momentum: float
-    seed: int
-    rates: tuple[float, ...]
-    epochs: int
-    target: str
-    compiles: int
-    compile_seconds: float | None = None
-    wall_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +48,9 @@ class Pair:
     accuracy: str
 
 
-def write_report(out_dir: Path | str, runs: Sequence[RunHistory], facts: StudyFacts) -> list[Path]:
+def write_report(
+    out_dir: Path | str, summaries: Sequence[Summary], recommendation: Recommendation, facts: StudyFacts
+) -> list[Path]:
     """Write the figures, report.md and report.html of `runs` into `out_dir`; returns the paths written.
 
     Rates of `facts` without a run, or with fewer epochs than planned, are named as missing. Raises DataError
