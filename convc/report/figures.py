@@ -28,7 +28,7 @@ from convc.report.axes import (
     loss_axis,
 )
 from convc.report.canvas import GREY, INK, PALE, inline_svg, plain_style, save_png
-from convc.report.curves import Curve, draw_band, draw_endings, last_point
+from convc.report.curves import SettingCurves, draw_band, draw_endings, last_point
 
 Panel = Callable[[Axes], None]
 
@@ -39,7 +39,7 @@ _PAGE_WIDTH, _PAGE_HEIGHT = 358.0, 250.0
 _FILE_WIDTH, _FILE_HEIGHT = 500.0, 300.0
 
 
-def write_setting_figures(folder: Path, curve: Curve, frame: Frame) -> tuple[Path, Path]:
+def write_setting_figures(folder: Path, curve: SettingCurves, frame: Frame) -> tuple[Path, Path]:
     """Write loss_lr_<rate>.png and accuracy_lr_<rate>.png into `folder`; equal numbers give equal bytes."""
     paths = []
     for kind, panel in (("loss", loss_panel(curve, frame)), ("accuracy", accuracy_panel(curve, frame))):
@@ -53,11 +53,11 @@ def write_setting_figures(folder: Path, curve: Curve, frame: Frame) -> tuple[Pat
     return paths[0], paths[1]
 
 
-def write_overview(path: Path, drawn: Sequence[Curve], frame: Frame, headline: str, subtitle: str) -> Path:
+def write_overview(path: Path, drawn: Sequence[SettingCurves], frame: Frame, headline: str, subtitle: str) -> Path:
     """Write the overview: validation loss and test accuracy of all settings, a row for each second factor, verdicts."""
     rows = groups(drawn)
     words = [textwrap.wrap(f"{curve.setting}: {curve.summary.words}", 130) for curve in drawn]
-    head = 66.0 + 18.0 * (len(textwrap.wrap(headline, 84)) - 1)
+    head = 58.0 + 18.0 * (len(textwrap.wrap(headline, 84)) - 1)
     foot = 15.0 * sum(map(len, words)) + 12.0
     width, height = 2 * _FILE_WIDTH, head + len(rows) * _FILE_HEIGHT + foot
     with plain_style():
@@ -86,16 +86,16 @@ def page_figure(panel: Panel, alt: str, *, labels: bool = False) -> str:
         return inline_svg(figure, alt)
 
 
-def groups(drawn: Sequence[Curve]) -> list[tuple[str, list[Curve]]]:
+def groups(drawn: Sequence[SettingCurves]) -> list[tuple[str, list[SettingCurves]]]:
     """The curves by their second factor, each with its name: "momentum 0.9", or "" where there is none."""
 
-    def name(curve: Curve) -> str:
+    def name(curve: SettingCurves) -> str:
         return ", ".join(f"{factor} {value!r}" for factor, value in curve.setting.factors)
 
     return [(key, list(group)) for key, group in groupby(drawn, name)]
 
 
-def loss_panel(curve: Curve, frame: Frame) -> Panel:
+def loss_panel(curve: SettingCurves, frame: Frame) -> Panel:
     """Training and validation loss of one setting."""
 
     def draw(ax: Axes) -> None:
@@ -113,7 +113,7 @@ def loss_panel(curve: Curve, frame: Frame) -> Panel:
     return draw
 
 
-def accuracy_panel(curve: Curve, frame: Frame) -> Panel:
+def accuracy_panel(curve: SettingCurves, frame: Frame) -> Panel:
     """Validation and test accuracy of one setting."""
 
     def draw(ax: Axes) -> None:
@@ -131,7 +131,7 @@ def accuracy_panel(curve: Curve, frame: Frame) -> Panel:
     return draw
 
 
-def overview_loss_panel(name: str, drawn: Sequence[Curve], frame: Frame) -> Panel:
+def overview_loss_panel(name: str, drawn: Sequence[SettingCurves], frame: Frame) -> Panel:
     """The validation losses of several settings; `name` is their second factor."""
 
     def draw(ax: Axes) -> None:
@@ -145,7 +145,7 @@ def overview_loss_panel(name: str, drawn: Sequence[Curve], frame: Frame) -> Pane
     return draw
 
 
-def overview_accuracy_panel(name: str, drawn: Sequence[Curve], frame: Frame) -> Panel:
+def overview_accuracy_panel(name: str, drawn: Sequence[SettingCurves], frame: Frame) -> Panel:
     """The test accuracies of several settings, likewise."""
 
     def draw(ax: Axes) -> None:
@@ -158,7 +158,7 @@ def overview_accuracy_panel(name: str, drawn: Sequence[Curve], frame: Frame) -> 
     return draw
 
 
-def _overview(ax: Axes, drawn: Sequence[Curve], values: Sequence[np.ndarray], otherwise: float) -> None:
+def _overview(ax: Axes, drawn: Sequence[SettingCurves], values: Sequence[np.ndarray], otherwise: float) -> None:
     labels = []
     for curve, rows in zip(drawn, values):
         width, zorder = (3.2, 5) if curve.recommended else (1.5, 3)
@@ -169,17 +169,18 @@ def _overview(ax: Axes, drawn: Sequence[Curve], values: Sequence[np.ndarray], ot
     labels_beside(ax, labels)
 
 
-def _endings(ax: Axes, curve: Curve, values: np.ndarray, otherwise: float) -> None:
+def _endings(ax: Axes, curve: SettingCurves, values: np.ndarray, otherwise: float) -> None:
     draw_endings(ax, curve, values, otherwise)
     if not curve.ending:
         return
     end = max(last_point(row, otherwise, len(run.epochs)) for run, row in zip(curve.runs, values))
-    low, right = axis_fraction(ax, end[1]) < 0.85, end[0] > 0.6 * ax.get_xlim()[1]
-    label = ax.annotate(curve.ending, end, xytext=(-9 if right else 9, 11 if low else -13), textcoords="offset points")
+    height, right = axis_fraction(ax, end[1]), end[0] > 0.6 * ax.get_xlim()[1]
+    rise = -13 if height > 0.85 else 11 if height > 0.12 else 25  # clear of the name of chance, below and above
+    label = ax.annotate(curve.ending, end, xytext=(-9 if right else 9, rise), textcoords="offset points")
     label.set(va="center", ha="right" if right else "left", color=curve.color, fontsize=10.5, zorder=7)
 
 
-def _verdict_epochs(ax: Axes, curve: Curve) -> None:
+def _verdict_epochs(ax: Axes, curve: SettingCurves) -> None:
     """A faint line at the epoch that each seed's verdict names."""
     for verdict in curve.summary.verdicts:
         if verdict is not None and verdict.epoch is not None:

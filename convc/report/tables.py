@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, median_low
 
 from scipy.special import stdtrit
 
 from convc.report.facts import StudyFacts
 from convc.report.history import EpochRecord, RunHistory, Setting, rate_text
-from convc.report.intervals import with_interval
+from convc.report.interval_figure import with_interval
 from convc.report.summary import Comparison, Recommendation, Summary
+from convc.report.verdict import Outcome, Verdict
+
+_NAMED = 3  # settings in a headline; more are counted
 
 
 @dataclass(frozen=True)
@@ -58,20 +61,21 @@ def setting_row(summary: Summary, facts: StudyFacts, recommended: bool) -> Setti
     """The row of a setting; medians over the seeds, with their range where there are several."""
     best = [record for record in map(best_epoch, summary.runs) if record is not None]
     last = [run.epochs[-1] for run in summary.runs if run.epochs and run.epochs[-1].finite]
-    begun = [(run, verdict) for run, verdict in zip(summary.runs, summary.verdicts) if run.epochs]
     by_seed = []
-    for run, verdict in begun:
+    for run, verdict in zip(summary.runs, summary.verdicts):
+        if not run.epochs:
+            continue
         words = verdict.words if verdict is not None else f"stopped at epoch {len(run.epochs)}"
         because = verdict.because if verdict is not None else "no verdict: others were better"
         by_seed.append((str(run.seed), words, because))
+    none = Cell("never finite" if by_seed else "not run")
     return SettingRow(
         setting=str(summary.setting),
-        words=summary.words if begun else "not run",
-        loss=_range([record.validation_loss for record in best], _loss) or Cell("never finite"),
-        accuracy=accuracy_range([record.test_accuracy for record in best], facts.test_images) or Cell("never finite"),
-        last_accuracy=accuracy_range([record.test_accuracy for record in last], facts.test_images)
-        or Cell("loss not finite"),
-        epochs=_arrival(summary),
+        words=summary.words if by_seed else "not run",
+        loss=_of_learned(summary, lambda verdict: verdict.loss, _loss),
+        accuracy=accuracy_range([record.test_accuracy for record in best], facts.test_images) or none,
+        last_accuracy=accuracy_range([record.test_accuracy for record in last], facts.test_images) or none,
+        epochs=_of_learned(summary, lambda verdict: verdict.arrival, lambda epoch: f"{epoch:g}"),
         recommended=recommended,
         added=not summary.asked,
         by_seed=tuple(by_seed),
@@ -103,13 +107,15 @@ def headline(recommendation: Recommendation, facts: StudyFacts, missing: Sequenc
     if setting is None:
         return "Nothing can be recommended"
     take = f"Take learning rate {setting}"
-    if recommendation.level:
-        return f"{take}; {listing(recommendation.level)} cannot be told apart from it"
     if len(facts.seeds) == 1:
         return f"{take}; one seed cannot tell how sure that is"
+    level = recommendation.level
+    if level:
+        which = listing(level) if len(level) <= _NAMED else f"{len(level)} others"
+        return f"{take}; {which} cannot be told apart from it"
     others = recommendation.comparisons
     if others and not missing and all(c.apart and c.difference > 0 for c in others):
-        return f"{take}; every other one ended with a higher validation loss"
+        return f"{take}; every other one that learned has a higher validation loss"
     return take
 
 
@@ -166,17 +172,21 @@ def band_text(seeds: int, quartiles_from: int) -> str:
     """What the lines and bands of the figures are."""
     if seeds == 1:
         return "Lines are the one seed's run."
-    extent = "the quartiles" if seeds >= quartiles_from else "lowest and highest"
+    extent = "the quartiles" if seeds >= quartiles_from else "from the lowest to the highest"
     return (
-        f"Lines are medians over {seeds} seeds, bands their {extent}; thin lines are single seeds. After a run has "
-        "ended, with NaN (a cross) or stopped (a bar), the median is over those that go on."
+        f"Lines are medians over {seeds} seeds, bands {extent}. After a run has ended, by NaN (a cross) or stopped (a "
+        "bar), the median is over those that go on."
     )
 
 
 def medians_text(seeds: int) -> str:
     """What the figures of the table of settings are."""
-    of = "One seed's figures." if seeds == 1 else f"Medians over {seeds} seeds, with their range."
-    return f"{of} “There” is the epoch of the lowest validation loss, whose weights are kept beside the last ones."
+    of = "One seed's figures." if seeds == 1 else f"Medians over {seeds} seeds (of an even number the lower one), with "
+    of += "" if seeds == 1 else "their range."
+    return (
+        f"{of} A level is the median of neighbouring epochs. The best epoch is that of the lowest validation loss; its "
+        "weights are kept beside the last ones."
+    )
 
 
 def facts_lines(facts: StudyFacts) -> list[tuple[str, str]]:
@@ -243,19 +253,22 @@ def accuracy_range(values: Sequence[float], images: int) -> Cell | None:
 def _range(values: Sequence[float], text: Callable[[float], str]) -> Cell | None:
     if not values:
         return None
-    low, middle, high = (text(value) for value in (min(values), median(values), max(values)))
+    low, middle, high = (text(value) for value in (min(values), median_low(values), max(values)))
     return Cell(middle) if low == high else Cell(middle, f"{low} to {high}")
 
 
-def _arrival(summary: Summary) -> Cell:
+def _of_learned(summary: Summary, figure: Callable[[Verdict], float | None], text: Callable[[float], str]) -> Cell:
+    """A figure of the runs that learned; how many they are, where others did not."""
     given = [verdict for verdict in summary.verdicts if verdict is not None]
-    epochs = [float(verdict.epoch) for verdict in given if verdict.epoch is not None]
-    cell = _range(epochs, lambda epoch: f"{epoch:g}")
+    values = [value for value in map(figure, given) if value is not None and math.isfinite(value)]
+    cell = _range(values, text)
+    if cell is None and given:
+        return Cell("too short" if any(v.outcome is Outcome.TOO_SHORT for v in given) else "none learned")
     if cell is None:
-        return Cell("did not" if given else "no verdict")
-    if len(epochs) == len(given):
+        return Cell("no verdict" if any(run.epochs for run in summary.runs) else "not run")
+    if len(values) == len(given):
         return cell
-    return Cell(cell.main, f"{cell.note}{', ' if cell.note else ''}{len(epochs)} of {len(given)} seeds")
+    return Cell(cell.main, f"{cell.note}{', ' if cell.note else ''}{len(values)} of {len(given)} seeds")
 
 
 def _epochs(run: RunHistory | None) -> int:
