@@ -13,7 +13,7 @@ from convc.errors import DataError
 from convc.report.axes import Frame
 from convc.report.canvas import curve_colors
 from convc.report.curves import QUARTILES_FROM, SettingCurves, setting_curves
-from convc.report.facts import StudyFacts
+from convc.report.facts import StudyFacts, facts_lines, listing, seeds_text, subtitle
 from convc.report.figures import (
     accuracy_panel,
     groups,
@@ -25,21 +25,18 @@ from convc.report.figures import (
     write_setting_figures,
 )
 from convc.report.interval_figure import page_intervals, with_interval, write_intervals
+from convc.report.intervals import LEVEL
 from convc.report.rules import rules
 from convc.report.summary import Recommendation, Summary
 from convc.report.tables import (
     SettingRow,
     band_text,
     comparison_row,
-    facts_lines,
     headline,
     limits_of,
-    listing,
     medians_text,
     missing_runs,
-    seeds_text,
     setting_row,
-    subtitle,
 )
 
 
@@ -89,7 +86,6 @@ def write_report(
         "seeds": seeds_text(facts.seeds),
         "headline": head,
         "why": recommendation.why,
-        "look": listing(recommendation.look) if recommendation.look else "",
         "missing": missing,
         "rows": list(rows.values()),
         "comparisons": [comparison_row(c) for c in recommendation.comparisons],
@@ -100,10 +96,11 @@ def write_report(
         "bands": band_text(len(facts.seeds), QUARTILES_FROM),
         "thin": "Thin lines are the validation of single seeds." if len(facts.seeds) > 1 else "",
         "sections": sections,
+        "level": f"{LEVEL:.0%}",
         "intervals": bool(intervals),
-        "rules": rules(facts.classes),
+        "rules": rules(facts.classes, facts.validation_images),
     }
-    alt = "Differences of the validation loss to the recommended setting, with 95 % intervals"
+    alt = "Differences of the validation loss to the recommended setting, with their intervals"
     page = {
         "light": curve_colors(dark=False),
         "dark": curve_colors(dark=True),

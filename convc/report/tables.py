@@ -9,9 +9,10 @@ from statistics import median, median_low
 
 from scipy.special import stdtrit
 
-from convc.report.facts import StudyFacts
-from convc.report.history import EpochRecord, RunHistory, Setting, rate_text
+from convc.report.facts import StudyFacts, count, listing, seeds_text
+from convc.report.history import EpochRecord, RunHistory
 from convc.report.interval_figure import with_interval
+from convc.report.intervals import LEVEL, accuracy_error
 from convc.report.summary import Comparison, Recommendation, Summary
 from convc.report.verdict import Outcome, Verdict
 
@@ -131,38 +132,38 @@ def missing_runs(summaries: Sequence[Summary], facts: StudyFacts) -> list[str]:
             lines.append(f"Learning rate {setting} was not run with {seeds_text(none)}.")
         for seed in facts.seeds:
             run = runs.get((setting, seed))
-            count = _epochs(run)
-            if run is not None and 0 < count < facts.epochs and not run.ended_early:
-                lines.append(f"Learning rate {setting}, seed {seed}: {count} of {facts.epochs} epochs.")
+            done = _epochs(run)
+            if run is not None and 0 < done < facts.epochs and not run.ended_early:
+                lines.append(f"Learning rate {setting}, seed {seed}: {done} of {facts.epochs} epochs.")
     return lines
 
 
 def limits_of(summaries: Sequence[Summary], recommendation: Recommendation, facts: StudyFacts) -> list[str]:
     """What this study cannot conclude, a sentence or two each."""
     lines = []
-    count = len(facts.seeds)
-    if count == 1:
+    seeds = len(facts.seeds)
+    if seeds == 1:
         lines.append(
             "One seed: another one may order the settings otherwise. Intervals of differences need two seeds or more, "
             "and three are the least that says much."
         )
-    elif count < 5:
+    elif seeds < 5:
         lines.append(
-            f"{count} seeds: an interval reaches {_reach(count):.1f} standard deviations of the differences to either "
+            f"{seeds} seeds: an interval reaches {_reach(seeds):.1f} standard deviations of the differences to either "
             "side of their mean, so that only large differences show. More seeds into the same folder narrow it."
         )
     shown = [s for s in summaries if s.setting == recommendation.setting] or list(summaries)
     found = [r.test_accuracy for s in shown for run in s.runs if (r := best_epoch(run)) is not None]
     if found and facts.test_images:
         p = median(found) if recommendation.setting is not None else max(found)
-        points = 100 * math.sqrt(p * (1 - p) / facts.test_images)
+        points = 100 * accuracy_error(p, facts.test_images)
         lines.append(
             f"{facts.test_images} test images: one standard error of an accuracy of "
             f"{_percent(p, facts.test_images)} is {points:.2g} points. All seeds are tested on the same images, so "
             "more of them do not reduce it. The test accuracy takes no part in the choice."
         )
     lines.append(
-        f"Verdicts are on {_count(facts.epochs, 'epoch')} of this model on these data: with other epochs, batch sizes "
+        f"Verdicts are on {count(facts.epochs, 'epoch')} of this model on these data: with other epochs, batch sizes "
         "or schedules, the order may be another."
     )
     return lines
@@ -189,60 +190,9 @@ def medians_text(seeds: int) -> str:
     )
 
 
-def facts_lines(facts: StudyFacts) -> list[tuple[str, str]]:
-    """What was run, as (name, text)."""
-    lines = [
-        ("Model", f"{facts.model}, {facts.parameters:,} parameters, mode {facts.mode}"),
-        (
-            "Data",
-            f"{facts.dataset}, {facts.classes} classes; {facts.train_images} images to train on, "
-            f"{facts.validation_images} for validation, {facts.test_images} for the test",
-        ),
-        (
-            "Training",
-            f"{facts.optimizer}; {facts.schedule}; batch {facts.batch}, {_count(facts.epochs, 'epoch')}",
-        ),
-        ("Runs", f"{_count(len(facts.settings), 'setting')}, each with {seeds_text(facts.seeds)}"),
-    ]
-    if facts.refined:
-        lines.append(("Added by the study", listing(facts.refined)))
-    if facts.budget:
-        lines.append(("Budget", facts.budget))
-    lines.append(("Target", f"{facts.target} on {facts.machine}; {facts.workers}"))
-    times = [(facts.compile_seconds, "to compile, once for all runs"), (facts.wall_seconds, "for the whole study")]
-    known = [f"{seconds:.1f} s {what}" for seconds, what in times if seconds is not None]
-    if known:
-        lines.append(("Time", ", ".join(known)))
-    return lines
-
-
-def subtitle(facts: StudyFacts, incomplete: bool) -> str:
-    """The study in a line."""
-    return (
-        f"{facts.model} on {facts.dataset}: {_count(facts.epochs, 'epoch')} of {facts.optimizer}, batch {facts.batch}, "
-        f"{seeds_text(facts.seeds)}{'; incomplete' if incomplete else ''}"
-    )
-
-
 def best_epoch(run: RunHistory) -> EpochRecord | None:
     """The epoch of the lowest validation loss, the first of equals; None where none is finite."""
     return min((r for r in run.epochs if r.finite), key=lambda r: r.validation_loss, default=None)
-
-
-def seeds_text(seeds: Sequence[int]) -> str:
-    """`seed 3`, `seeds 0 to 2`, or `seeds 0, 5 and 7`."""
-    if len(seeds) == 1:
-        return f"seed {seeds[0]}"
-    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
-        return f"seeds {seeds[0]} to {seeds[-1]}"
-    return f"seeds {', '.join(map(str, seeds[:-1]))} and {seeds[-1]}"
-
-
-def listing(settings: Sequence[Setting | float]) -> str:
-    """`0.01, 0.005 and 0.001`; semicolons where the settings themselves have commas."""
-    names = [rate_text(item) if isinstance(item, float) else str(item) for item in settings]
-    comma = "; " if any("," in name for name in names) else ", "
-    return names[0] if len(names) == 1 else f"{comma.join(names[:-1])} and {names[-1]}"
 
 
 def accuracy_range(values: Sequence[float], images: int) -> Cell | None:
@@ -275,9 +225,9 @@ def _epochs(run: RunHistory | None) -> int:
     return len(run.epochs) if run is not None else 0
 
 
-def _reach(count: int) -> float:
-    """Student's t at 97.5 % with count - 1 degrees of freedom, over the root of count."""
-    return float(stdtrit(count - 1, 0.975)) / math.sqrt(count)
+def _reach(seeds: int) -> float:
+    """What an interval over so many seeds reaches to either side, in standard deviations: t over the root of n."""
+    return float(stdtrit(seeds - 1, (1 + LEVEL) / 2)) / math.sqrt(seeds)
 
 
 def _loss(value: float) -> str:
@@ -294,7 +244,3 @@ def _signed(value: float) -> str:
 
 def _p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
