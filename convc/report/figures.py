@@ -17,6 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from convc.report.axes import (
+    BOTTOM,
+    LEFT,
+    RIGHT,
+    TOP,
     Frame,
     Label,
     accuracy_axis,
@@ -25,15 +29,17 @@ from convc.report.axes import (
     chance_line,
     epoch_axis,
     labels_beside,
+    line_keys,
     loss_axis,
+    panel_title,
+    write_head,
 )
-from convc.report.canvas import GREY, INK, PALE, inline_svg, plain_style, save_png
+from convc.report.canvas import GREY, PALE, inline_svg, plain_style, save_png
 from convc.report.curves import SettingCurves, draw_band, draw_endings, last_point
 
 Panel = Callable[[Axes], None]
 
-# In points (1/72 inch), which a page shows as pixels on a phone of 390: margins of the axes, and sizes of a panel.
-LEFT, RIGHT, BOTTOM, TOP = 46.0, 14.0, 38.0, 28.0
+# In points (1/72 inch), which a page shows as pixels on a phone of 390.
 _BESIDE = 56.0  # right of the axes, for a learning rate
 _PAGE_WIDTH, _PAGE_HEIGHT = 358.0, 250.0
 _FILE_WIDTH, _FILE_HEIGHT = 500.0, 300.0
@@ -47,7 +53,7 @@ def write_setting_figures(folder: Path, curve: SettingCurves, frame: Frame) -> t
         head = 34.0 + 15.0 * len(words)
         with plain_style():
             figure = Figure(figsize=(_FILE_WIDTH / 72, (_FILE_HEIGHT + head) / 72))
-            _headline(figure, title, words)
+            write_head(figure, title, words)
             panel(add_axes(figure, LEFT, BOTTOM, _FILE_WIDTH - LEFT - RIGHT, _FILE_HEIGHT - BOTTOM - TOP))
             paths.append(save_png(figure, folder / f"{kind}_{curve.setting.file_name}.png"))
     return paths[0], paths[1]
@@ -62,7 +68,7 @@ def write_overview(path: Path, drawn: Sequence[SettingCurves], frame: Frame, hea
     width, height = 2 * _FILE_WIDTH, head + len(rows) * _FILE_HEIGHT + foot
     with plain_style():
         figure = Figure(figsize=(width / 72, height / 72))
-        _headline(figure, "\n".join(textwrap.wrap(headline, 84)), [subtitle])
+        write_head(figure, "\n".join(textwrap.wrap(headline, 84)), [subtitle])
         for row, (name, group) in enumerate(rows):
             bottom = height - head - (row + 1) * _FILE_HEIGHT + BOTTOM
             size = (_FILE_WIDTH - LEFT - _BESIDE, _FILE_HEIGHT - BOTTOM - TOP)
@@ -107,8 +113,8 @@ def loss_panel(curve: SettingCurves, frame: Frame) -> Panel:
         draw_band(ax, validation, curve.color, width=2.4, single=True, zorder=4)
         _verdict_epochs(ax, curve)
         _endings(ax, curve, validation, frame.loss[1])
-        _title(ax, "loss (log scale)")
-        _keys(ax, [("training", GREY), ("validation", curve.color)])
+        panel_title(ax, "loss (log scale)")
+        line_keys(ax, [("training", GREY), ("validation", curve.color)])
 
     return draw
 
@@ -125,8 +131,8 @@ def accuracy_panel(curve: SettingCurves, frame: Frame) -> Panel:
         draw_band(ax, validation, curve.color, width=2.4, single=True, zorder=4)
         _verdict_epochs(ax, curve)
         _endings(ax, curve, validation, 0.0)
-        _title(ax, "accuracy (stretched)")
-        _keys(ax, [("test", GREY), ("validation", curve.color)])
+        panel_title(ax, "accuracy (stretched)")
+        line_keys(ax, [("test", GREY), ("validation", curve.color)])
 
     return draw
 
@@ -140,7 +146,7 @@ def overview_loss_panel(name: str, drawn: Sequence[SettingCurves], frame: Frame)
         _chance_loss(ax, frame)
         values = [curve.losses("validation_loss", frame.validation_loss) for curve in drawn]
         _overview(ax, drawn, values, frame.validation_loss[1])
-        _title(ax, f"{name}: validation loss" if name else "validation loss (log scale)")
+        panel_title(ax, f"{name}: validation loss" if name else "validation loss (log scale)")
 
     return draw
 
@@ -153,7 +159,7 @@ def overview_accuracy_panel(name: str, drawn: Sequence[SettingCurves], frame: Fr
         accuracy_axis(ax, frame.accuracy)
         _chance_accuracy(ax, frame)
         _overview(ax, drawn, [curve.accuracies("test_accuracy") for curve in drawn], 0.0)
-        _title(ax, f"{name}: test accuracy" if name else "test accuracy (stretched towards 100%)")
+        panel_title(ax, f"{name}: test accuracy" if name else "test accuracy (stretched towards 100%)")
 
     return draw
 
@@ -187,39 +193,9 @@ def _verdict_epochs(ax: Axes, curve: SettingCurves) -> None:
             ax.axvline(verdict.epoch, color=PALE, linewidth=1.2, zorder=0)
 
 
-def _title(ax: Axes, text: str) -> None:
-    ax.annotate(text, (0, 1), xytext=(-LEFT + 6, 11), xycoords="axes fraction", textcoords="offset points", color=GREY)
-
-
-def _keys(ax: Axes, keys: Sequence[tuple[str, str]]) -> None:
-    """What the lines are, right of the title, each (text, colour)."""
-    lines = [ax.plot([], [], color=color, linewidth=2.4, label=text)[0] for text, color in keys]
-    legend = ax.legend(
-        handles=lines,
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.0),
-        ncols=len(keys),
-        frameon=False,
-        handlelength=1.2,
-        handletextpad=0.5,
-        columnspacing=1.2,
-        borderaxespad=0.1,
-        labelcolor="linecolor",
-    )
-    legend.set_zorder(8)
-
-
 def _chance_loss(ax: Axes, frame: Frame) -> None:
     chance_line(ax, math.log(frame.classes), f"chance: {math.log(frame.classes):.2f}")
 
 
 def _chance_accuracy(ax: Axes, frame: Frame) -> None:
     chance_line(ax, 1 / frame.classes, f"chance: {100 / frame.classes:.3g}%")
-
-
-def _headline(figure: Figure, title: str, lines: Sequence[str]) -> None:
-    width, height = 72 * figure.get_size_inches()
-    figure.text(12 / width, 1 - 12 / height, title, fontsize=15, fontweight="bold", color=INK, va="top")
-    below = 34 + 18 * title.count("\n")
-    for i, line in enumerate(lines):
-        figure.text(12 / width, 1 - (below + 15 * i) / height, line, fontsize=10.5, color=GREY, va="top")
