@@ -18,9 +18,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from convc.report.canvas import GREY, INK, PALE
 from convc.report.history import RunHistory
 
-LEFT, RIGHT, BOTTOM, TOP = 46.0, 14.0, 38.0, 28.0
+LEFT, RIGHT, BOTTOM, TOP = 50.0, 14.0, 38.0, 28.0
 """Margins of axes in their panel, in points."""
-_TICK_SIZE = 10.0  # points
+_TICK_SIZE = 11.0  # points
 _LEAST_LOSS = 1e-4  # nats; a log axis has no zero
 _LARGEST_LOSS = 10.0  # times the loss at chance: a loss on its way to infinity must not flatten the others
 _LEAST_ERROR = 1e-4
@@ -86,7 +86,7 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
 def epoch_axis(ax: Axes, epochs: int) -> None:
     """Whole epochs along x, from 1 to `epochs`, a light grid, no box."""
     margin = 0.02 * epochs
-    ax.set_xlim(1 - margin, epochs + margin)
+    ax.set_xlim(max(1 - margin, 0.5), epochs + margin)  # there is no epoch 0 to put a tick at
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     ax.set_xlabel("epoch", color=GREY)
     quiet(ax)

@@ -66,7 +66,7 @@ def setting_row(summary: Summary, facts: StudyFacts, recommended: bool) -> Setti
     for run, verdict in zip(summary.runs, summary.verdicts):
         if not run.epochs:
             continue
-        words = verdict.words if verdict is not None else f"stopped at epoch {len(run.epochs)}"
+        words = f"stopped at epoch {len(run.epochs)}" if verdict is None else f"{verdict.words} ({verdict.rule})"
         because = verdict.because if verdict is not None else "no verdict: others were better"
         by_seed.append((str(run.seed), words, because))
     none = Cell("never finite" if by_seed else "not run")
