@@ -80,13 +80,21 @@ def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def draw_band(
-    ax: Axes, values: np.ndarray, color: str, dashes: str = "-", *, width: float = 2.0, single: bool, zorder: float = 3
+    ax: Axes,
+    values: np.ndarray,
+    color: str,
+    dashes: str = "-",
+    *,
+    width: float = 2.0,
+    shade: float = 0.18,
+    single: bool,
+    zorder: float = 3,
 ) -> np.ndarray:
     """The median of values [runs, epochs] as a line in its band, with `single` each seed as a thin line; the median."""
     median, low, high = band(values)
     epochs = np.arange(1, len(median) + 1)
     if len(values) > 1:
-        ax.fill_between(epochs, low, high, color=color, alpha=0.18 if single else 0.13, linewidth=0, zorder=zorder - 1)
+        ax.fill_between(epochs, low, high, color=color, alpha=shade, linewidth=0, zorder=zorder - 1)
     if single and len(values) > 1:
         for row in values:
             ax.plot(epochs, row, color=color, linewidth=_THIN, alpha=0.45, zorder=zorder - 0.5)

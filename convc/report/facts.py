@@ -65,7 +65,7 @@ def facts_lines(facts: StudyFacts) -> list[tuple[str, str]]:
         ),
         (
             "Training",
-            f"{facts.optimizer}; {facts.schedule}; batch {facts.batch}, {count(facts.epochs, 'epoch')}",
+            f"{facts.optimizer}; schedule: {facts.schedule}; batch {facts.batch}, {count(facts.epochs, 'epoch')}",
         ),
         ("Runs", f"{count(len(facts.settings), 'setting')}, each with {seeds_text(facts.seeds)}"),
     ]

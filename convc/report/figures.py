@@ -35,7 +35,7 @@ from convc.report.axes import (
     write_head,
 )
 from convc.report.canvas import GREY, PALE, inline_svg, plain_style, save_png
-from convc.report.curves import SettingCurves, draw_band, draw_endings, last_point
+from convc.report.curves import QUARTILES_FROM, SettingCurves, draw_band, draw_endings, last_point
 
 Panel = Callable[[Axes], None]
 
@@ -168,7 +168,10 @@ def _overview(ax: Axes, drawn: Sequence[SettingCurves], values: Sequence[np.ndar
     labels = []
     for curve, rows in zip(drawn, values):
         width, zorder = (3.2, 5) if curve.recommended else (1.5, 3)
-        median = draw_band(ax, rows, curve.color, curve.dashes, width=width, single=False, zorder=zorder)
+        few = len(rows) < QUARTILES_FROM
+        median = draw_band(
+            ax, rows, curve.color, curve.dashes, width=width, shade=0.08 if few else 0.13, single=few, zorder=zorder
+        )
         draw_endings(ax, curve, rows, otherwise)
         x, y = last_point(median, otherwise, curve.length)
         labels.append(Label(repr(float(curve.setting.lr)), x, y, curve.color, curve.recommended))

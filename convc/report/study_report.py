@@ -24,7 +24,7 @@ from convc.report.figures import (
     write_overview,
     write_setting_figures,
 )
-from convc.report.interval_figure import page_intervals, with_interval, write_intervals
+from convc.report.interval_figure import page_intervals, write_intervals
 from convc.report.intervals import LEVEL
 from convc.report.rules import rules
 from convc.report.summary import Recommendation, Summary
@@ -37,6 +37,7 @@ from convc.report.tables import (
     medians_text,
     missing_runs,
     setting_row,
+    with_interval,
 )
 
 

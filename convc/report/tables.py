@@ -11,7 +11,6 @@ from scipy.special import stdtrit
 
 from convc.report.facts import StudyFacts, count, listing, seeds_text
 from convc.report.history import EpochRecord, RunHistory
-from convc.report.interval_figure import with_interval
 from convc.report.intervals import LEVEL, accuracy_error
 from convc.report.summary import Comparison, Recommendation, Summary
 from convc.report.verdict import Outcome, Verdict
@@ -102,6 +101,11 @@ def comparison_row(comparison: Comparison) -> ComparisonRow:
     )
 
 
+def with_interval(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Those whose interval is known: two seeds or more."""
+    return [c for c in comparisons if all(map(math.isfinite, (c.difference, c.low, c.high)))]
+
+
 def headline(recommendation: Recommendation, facts: StudyFacts, missing: Sequence[str]) -> str:
     """What is recommended and how sure that is, in one line."""
     setting = recommendation.setting
@@ -173,7 +177,8 @@ def band_text(seeds: int, quartiles_from: int) -> str:
     """What the lines and bands of the figures are."""
     if seeds == 1:
         return "Lines are the one seed's run."
-    extent = "the quartiles" if seeds >= quartiles_from else "from the lowest to the highest"
+    few = seeds < quartiles_from
+    extent = "from the lowest to the highest, thin lines single seeds" if few else "the quartiles"
     return (
         f"Lines are medians over {seeds} seeds, bands {extent}. After a run has ended, by NaN (a cross) or stopped (a "
         "bar), the median is over those that go on."
