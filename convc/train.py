@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
+from types import MappingProxyType
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from convc.runtime.arguments import label_limits
 from convc.runtime.program import Program
 from convc.schedule import Schedule, check_rate
 from convc.sweep import Sweep
+
+NO_NUMBERS: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -149,16 +152,18 @@ def fit(
     epochs: int,
     seed: int = 0,
     start: int = 0,
-    after_epoch: Callable[[EpochResult], None] | None = None,
+    numbers: Mapping[str, float] = NO_NUMBERS,
+    after_epoch: Callable[[EpochResult], bool | None] | None = None,
     after_batch: Callable[[int], None] | None = None,
 ) -> list[EpochResult]:
     """Train for the epochs `start` + 1 .. `epochs`; returns a result for each.
 
     `step` and `evaluation` are programs of mode `train` and `eval` of one model with cross-entropy; batches
     are as large as `step` takes. Epoch e visits the training images in `epoch_order(n, seed=seed, epoch=e)`
-    and is then measured on the validation split. `lr` is a number or a schedule. Whoever restores the
-    parameters and the optimizer's state after epoch k gets the same bits with `start=k` as an unbroken run.
-    A loss that is no number ends the run with that epoch. `after_batch` is called with the images trained.
+    and is then measured on the validation split. `lr` is a number or a schedule; `numbers` are further run-time
+    numbers of the step, such as {"momentum": 0.5}. Whoever restores the parameters and the optimizer's state after
+    epoch k gets the same bits with `start=k` as an unbroken run. A loss that is no number ends the run with that
+    epoch, as does `after_epoch` where it returns True. `after_batch` is called with the images trained.
     Raises RunError for a learning rate that is not positive.
     """
     seed, start = seed_of(seed), whole(start, "start", 0)
@@ -169,7 +174,7 @@ def fit(
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
         order = epoch_order(len(dataset.train), seed=seed, epoch=epoch)
-        train_loss = _train_epoch(sweep, order, {"lr": rate(epoch), "seed": seed}, after_batch)
+        train_loss = _train_epoch(sweep, order, {**numbers, "lr": rate(epoch), "seed": seed}, after_batch)
         trained = perf_counter() - began
         validation = (
             evaluate(evaluation, dataset.validation)
@@ -179,9 +184,8 @@ def fit(
         seconds = perf_counter() - began
         result = EpochResult(epoch, rate(epoch), train_loss, validation, seconds, len(order) / trained)
         results.append(result)
-        if after_epoch:
-            after_epoch(result)
-        if not result.finite:
+        stop = after_epoch(result) if after_epoch else None
+        if stop or not result.finite:
             break
     return results
 

@@ -67,6 +67,24 @@ def test_fit_visits_every_image_once_an_epoch_in_its_order(
     assert parameters(module) == learnt
 
 
+def test_fit_takes_further_numbers_and_stops_where_it_is_told(sgd: Shared, bands: Dataset) -> None:
+    module, trainer = sgd
+    module.reset(5)
+    wanted = by_hand(trainer, bands, 2, seed=5, lr=0.02, momentum=0.25)
+    module.reset(5)
+    results = fit(
+        trainer.step,
+        trainer.evaluation,
+        bands,
+        lr=0.02,
+        epochs=9,
+        seed=5,
+        numbers={"momentum": 0.25, "beta1": 0.5},  # what the step has no input for is left out
+        after_epoch=lambda result: result.epoch == 2,
+    )
+    assert [r.train_loss for r in results] == wanted
+
+
 def test_evaluation_weighs_every_image_alike(sgd: Shared, bands: Dataset) -> None:
     module, trainer = sgd
     module.reset(0)
