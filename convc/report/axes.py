@@ -12,15 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from convc.report.canvas import GREY, PALE
 from convc.report.history import RunHistory
 
-INK, GREY, PALE = "#222222", "#666666", "#d9d9d9"
-# Okabe and Ito's palette, told apart in all common colour blindness; its yellow is too pale for lines.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", "-.", ":")  # one more for each time round the palette
-
+_TICK_SIZE = 10.0  # points
 _LEAST_LOSS = 1e-4  # nats; a log axis has no zero
 _LARGEST_LOSS = 10.0  # times the loss at chance: a loss on its way to infinity must not flatten the others
 _LEAST_ERROR = 1e-4
@@ -28,6 +26,17 @@ _ACCURACY_TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1 
 
 
 Limits = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Label:
+    """A word beside the axes for the point (x, y) of the data."""
+
+    text: str
+    x: float
+    y: float
+    color: str
+    bold: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,13 +58,13 @@ class Frame:
         records = [record for run in runs for record in run.epochs]
         validation = [record.validation_loss for record in records]
         train = [record.train_loss for record in records]
-        best = max([r.test_accuracy for r in records if math.isfinite(r.test_accuracy)], default=0.0)
+        accuracies = [a for r in records for a in (r.validation_accuracy, r.test_accuracy)]
         return Frame(
             max([epochs, *(len(run.epochs) for run in runs)]),
             classes,
-            _loss_limits(train + validation, math.log(classes)),
-            _loss_limits(validation, math.log(classes)),
-            (0.0, 1 - max((1 - max(best, 0.9)) / 1.4, _LEAST_ERROR)),
+            loss_limits([*train, *validation, math.log(classes)], math.log(classes)),
+            loss_limits([*validation, math.log(classes)], math.log(classes)),
+            accuracy_limits(accuracies),
         )
 
 
@@ -65,22 +74,35 @@ def clip_losses(losses: Sequence[float], limits: Limits) -> np.ndarray:
     return np.where(np.isfinite(values), np.clip(values, *limits), np.nan)
 
 
-def epoch_axis(ax: Axes, frame: Frame) -> None:
-    """Whole epochs along x, a light grid, no box."""
-    ax.set_xlim(1 - 0.02 * frame.epochs, frame.epochs + 0.02 * frame.epochs)
+def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at a place given in points (1/72 inch) from the figure's lower left corner."""
+    across, up = 72 * figure.get_size_inches()
+    ax: Axes = figure.add_axes((left / across, bottom / up, width / across, height / up))
+    return ax
+
+
+def epoch_axis(ax: Axes, epochs: int) -> None:
+    """Whole epochs along x, from 1 to `epochs`, a light grid, no box."""
+    margin = 0.02 * epochs
+    ax.set_xlim(1 - margin, epochs + margin)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     ax.set_xlabel("epoch", color=GREY)
+    quiet(ax)
+
+
+def quiet(ax: Axes) -> None:
+    """A light horizontal grid behind what is drawn, no box, small grey ticks."""
     ax.grid(axis="y", color=PALE, linewidth=0.6)
     ax.set_axisbelow(True)
-    ax.tick_params(colors=GREY, length=3)
+    ax.tick_params(which="both", color=PALE, labelcolor=GREY, length=3, labelsize=_TICK_SIZE)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         ax.spines[side].set_color(PALE)
 
 
-def loss_axis(ax: Axes, limits: Limits, classes: int) -> None:
-    """A log axis over losses in nats, ticks as plain numbers, chance as a dashed line."""
+def loss_axis(ax: Axes, limits: Limits) -> None:
+    """A log axis over losses in nats, ticks as plain numbers."""
     ax.set_yscale("log")
     ax.set_ylim(*limits)
     decades = math.log10(limits[1] / limits[0])
@@ -89,18 +111,41 @@ def loss_axis(ax: Axes, limits: Limits, classes: int) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.yaxis.set_minor_locator(FixedLocator([]))
-    _chance(ax, math.log(classes), f"chance: {math.log(classes):.2f}")
 
 
-def accuracy_axis(ax: Axes, frame: Frame) -> None:
-    """An axis stretched towards 100 %, and chance as a dashed line."""
+def accuracy_axis(ax: Axes, limits: Limits) -> None:
+    """An axis stretched towards 100 %."""
     ax.set_yscale("function", functions=(_stretch, lambda y: 1 - 10.0 ** -np.asarray(y)))
-    ax.set_ylim(*frame.accuracy)
-    ticks = [tick for tick in _ACCURACY_TICKS if tick <= frame.accuracy[1]]
+    ax.set_ylim(*limits)
+    ticks = [tick for tick in _ACCURACY_TICKS if tick <= limits[1]]
     ax.yaxis.set_major_locator(FixedLocator(ticks))
     ax.yaxis.set_minor_locator(FixedLocator([]))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g}%"))
-    _chance(ax, 1 / frame.classes, f"chance: {100 / frame.classes:.3g}%")
+
+
+def labels_beside(ax: Axes, labels: Sequence[Label], gap: float = 14.0) -> None:
+    """Labels right of the axes, `gap` points apart or more, a hairline to each from the point that it names.
+
+    The hairline is dotted inside the axes, where there is no line any more.
+    """
+    inverse = ax.transAxes.inverted()
+    points = [inverse.transform(ax.transData.transform((label.x, label.y))) for label in labels]
+    box, inch = ax.get_window_extent(), ax.figure.dpi
+    wide, tall = 72 * box.width / inch, 72 * box.height / inch  # points
+    heights = spread([float(point[1]) for point in points], gap / tall)
+    for label, (x, y), height in zip(labels, points, heights):
+        for xs, ys, style in (([x, 1.0], [y, y], ":"), ([1.0, 1.0 + 8 / wide], [y, height], "-")):
+            (line,) = ax.plot(xs, ys, style, transform=ax.transAxes, color=label.color, linewidth=0.9)
+            line.set(alpha=0.5, clip_on=False, zorder=1)
+        ax.text(
+            1.0 + 11 / wide,
+            height,
+            label.text,
+            transform=ax.transAxes,
+            va="center_baseline",
+            color=label.color,
+            fontweight="bold" if label.bold else "normal",
+        )
 
 
 def axis_fraction(ax: Axes, y: float) -> float:
@@ -130,13 +175,21 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     return [place for _, place in sorted(zip(order, placed))]
 
 
-def _loss_limits(losses: Sequence[float], chance: float) -> Limits:
-    finite = [loss for loss in losses if math.isfinite(loss)] + [chance]
+def loss_limits(losses: Sequence[float], chance: float) -> Limits:
+    """What a log axis shows of `losses`: the finite ones, up to a multiple of the loss at chance."""
+    finite = [loss for loss in losses if math.isfinite(loss)] or [chance]
     lowest, highest = max(min(finite), _LEAST_LOSS), min(max(finite), _LARGEST_LOSS * chance)
-    return lowest / 1.3, highest * 1.4
+    return lowest / 1.3, max(highest, lowest) * 1.4
 
 
-def _chance(ax: Axes, y: float, text: str) -> None:
+def accuracy_limits(accuracies: Sequence[float]) -> Limits:
+    """From 0 to somewhat above the best of `accuracies` (0..1, or nan), 90 % at least."""
+    best = max([a for a in accuracies if math.isfinite(a)], default=0.0)
+    return 0.0, 1 - max((1 - max(best, 0.9)) / 1.4, _LEAST_ERROR)
+
+
+def chance_line(ax: Axes, y: float, text: str) -> None:
+    """What guessing gives, as a dashed line with its name."""
     ax.axhline(y, color=GREY, linewidth=1, linestyle=(0, (5, 4)), zorder=4)
     ax.annotate(
         text,
@@ -147,7 +200,7 @@ def _chance(ax: Axes, y: float, text: str) -> None:
         ha="right",
         va="bottom",
         color=GREY,
-        fontsize=8,
+        fontsize=_TICK_SIZE,
     )
 
 

@@ -1,4 +1,4 @@
-"""One rate as every figure draws it: its look, its values, its words."""
+"""One setting as every figure draws it: the median of its seeds with a band, its look, how its runs ended."""
 
 from __future__ import annotations
 
@@ -8,91 +8,120 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from convc.report.axes import DASHES, PALETTE, Limits, clip_losses
-from convc.report.history import RunHistory
-from convc.report.recommend import Recommendation
-from convc.report.verdict import Verdict, non_finite, rate_text
+from convc.report.axes import Limits, clip_losses
+from convc.report.canvas import DASHES, PALETTE, PAPER
+from convc.report.history import RunHistory, Setting
+from convc.report.summary import Summary
+
+QUARTILES_FROM = 8  # seeds; of fewer, quartiles are one or two runs, and the band is all of them
+_THIN = 0.7  # points, of a single seed's line
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One rate: its run of one epoch or more, its verdict, its colour and dashes."""
+    """One setting: its runs of one epoch or more, its colour and dashes, whether it is the recommended one."""
 
-    run: RunHistory
-    verdict: Verdict
+    summary: Summary
+    runs: tuple[RunHistory, ...]
     color: str
     dashes: str
     recommended: bool
 
     @property
-    def rate(self) -> str:
-        """The learning rate as text."""
-        return rate_text(self.run.lr)
+    def setting(self) -> Setting:
+        return self.summary.setting
 
-    def progress(self, planned: int) -> str:
-        """The rate, and how far the run got where it was interrupted."""
-        count = len(self.run.epochs)
-        cut_short = count < planned and not self.run.ended_early
-        return f"{self.rate} · {count} of {planned} epochs" if cut_short else self.rate
+    @property
+    def length(self) -> int:
+        """Epochs of its longest run."""
+        return max(len(run.epochs) for run in self.runs)
+
+    def losses(self, field: str, limits: Limits) -> np.ndarray:
+        """The losses of that name [runs, length] as they are drawn; nan where a run has none, or not a finite one."""
+        return np.array([clip_losses(self._row(run, field), limits) for run in self.runs])
+
+    def accuracies(self, field: str) -> np.ndarray:
+        """The accuracies of that name [runs, length], 0..1, or nan."""
+        return np.array([self._row(run, field) for run in self.runs])
+
+    def _row(self, run: RunHistory, field: str) -> list[float]:
+        values = [getattr(record, field) if record.finite else np.nan for record in run.epochs]
+        return values + [np.nan] * (self.length - len(values))
 
     @property
     def ending(self) -> str:
-        """How a run that ended early did: "NaN at epoch 3"."""
-        return f"{non_finite(self.run)} at epoch {len(self.run.epochs)}"
-
-    @property
-    def words(self) -> str:
-        """The verdict, and how the run ended where that was early."""
-        return f"{self.verdict.words}: {self.ending}" if self.run.ended_early else self.verdict.words
-
-    def train_losses(self, limits: Limits) -> np.ndarray:
-        """Training losses [epochs] as they are drawn between `limits`; nan where there is nothing to draw."""
-        return clip_losses([record.train_loss for record in self.run.epochs], limits)
-
-    def validation_losses(self, limits: Limits) -> np.ndarray:
-        """Validation losses [epochs], likewise."""
-        return clip_losses([record.validation_loss for record in self.run.epochs], limits)
-
-    def accuracies(self) -> np.ndarray:
-        """Test accuracies [epochs], 0..1, or nan."""
-        return np.array([record.test_accuracy for record in self.run.epochs], dtype=float)
-
-    def draw(self, ax: Axes, values: np.ndarray, width: float, *, markers: bool) -> None:
-        """The line through `values`, one per epoch; a recommended rate lies over the others."""
-        ax.plot(
-            np.arange(1, len(values) + 1),
-            values,
-            color=self.color,
-            linestyle=self.dashes,
-            linewidth=width,
-            marker="o" if markers else "",
-            markersize=width + 1,
-            zorder=5 if self.recommended else 3,
-        )
-
-    def draw_end(self, ax: Axes, values: np.ndarray, otherwise: float) -> tuple[int, float]:
-        """The last point that `values` draw, or `otherwise` at the last epoch; a cross on it after NaN."""
-        finite = np.flatnonzero(np.isfinite(values))
-        x, y = (int(finite[-1]) + 1, float(values[finite[-1]])) if finite.size else (len(values), otherwise)
-        if self.run.ended_early:
-            ax.plot(
-                [x],
-                [y],
-                "X",
-                markersize=10,
-                color=self.color,
-                markeredgecolor="white",
-                clip_on=False,
-                zorder=6,
-            )
-        return x, y
+        """How runs ended before their time: "NaN at epoch 3", "2 of 3 seeds ended in NaN", or nothing."""
+        ended = [run for run in self.runs if run.ended_early]
+        stopped = [run for run in self.runs if run.stopped]
+        if len(self.runs) == 1 and ended:
+            return f"ended in NaN at epoch {len(self.runs[0].epochs)}"
+        if ended:
+            return f"{len(ended)} of {len(self.runs)} seeds ended in NaN"
+        if stopped:
+            epochs = sorted({len(run.epochs) for run in stopped})
+            return f"stopped at epoch {' and '.join(map(str, epochs))}"
+        return ""
 
 
-def curves(runs: Sequence[RunHistory], verdicts: Sequence[Verdict], recommendation: Recommendation) -> list[Curve]:
-    """The runs that have epochs, highest rate first, each with a look of its own."""
-    drawn = sorted((pair for pair in zip(runs, verdicts) if pair[0].epochs), key=lambda pair: -pair[0].lr)
-    looks = [(color, dashes) for dashes in DASHES for color in PALETTE]
-    return [
-        Curve(run, verdict, *looks[i % len(looks)], recommended=run.lr == recommendation.lr)
-        for i, (run, verdict) in enumerate(drawn)
-    ]
+def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(median, low, high) at each epoch [epochs] of values [runs, epochs], over the runs that have one there.
+
+    From low to high is all of them, or, of QUARTILES_FROM runs or more, the quartiles. nan where no run has a value.
+    """
+    rows = np.full((3, values.shape[1]), np.nan)
+    ends = (25, 75) if len(values) >= QUARTILES_FROM else (0, 100)
+    for epoch, column in enumerate(values.T):
+        there = column[np.isfinite(column)]
+        if there.size:
+            rows[:, epoch] = np.median(there), *np.percentile(there, ends)
+    return rows[0], rows[1], rows[2]
+
+
+def draw_band(
+    ax: Axes, values: np.ndarray, color: str, dashes: str = "-", *, width: float = 2.0, single: bool, zorder: float = 3
+) -> np.ndarray:
+    """The median of values [runs, epochs] as a line in its band, with `single` each seed as a thin line; the median."""
+    median, low, high = band(values)
+    epochs = np.arange(1, len(median) + 1)
+    if len(values) > 1:
+        ax.fill_between(epochs, low, high, color=color, alpha=0.18, linewidth=0, zorder=zorder - 1)
+    if single and len(values) > 1:
+        for row in values:
+            ax.plot(epochs, row, color=color, linewidth=_THIN, alpha=0.45, zorder=zorder - 0.5)
+    marker = "o" if np.isfinite(median).sum() == 1 else ""
+    ax.plot(epochs, median, dashes, color=color, linewidth=width, marker=marker, markersize=width + 2, zorder=zorder)
+    return median
+
+
+def draw_endings(ax: Axes, curve: Curve, values: np.ndarray, otherwise: float) -> None:
+    """A cross where a run ended in NaN, at its last point or at `otherwise`, and a bar where one was stopped."""
+    for run, row in zip(curve.runs, values):
+        if not (run.ended_early or run.stopped):
+            continue
+        x, y = last_point(row, otherwise, len(run.epochs))
+        mark, size = ("X", 9) if run.ended_early else ("|", 11)
+        edge = PAPER if run.ended_early else curve.color
+        ax.plot([x], [y], mark, markersize=size, color=curve.color, markeredgecolor=edge, clip_on=False, zorder=6)
+
+
+def last_point(row: np.ndarray, otherwise: float, epoch: int) -> tuple[int, float]:
+    """The last epoch with a value, and the value; (epoch, otherwise) where there is none."""
+    finite = np.flatnonzero(np.isfinite(row))
+    return (int(finite[-1]) + 1, float(row[finite[-1]])) if finite.size else (epoch, otherwise)
+
+
+def curves(summaries: Sequence[Summary], recommended: Setting | None) -> list[Curve]:
+    """The settings that have epochs, in the order given: a colour for each rate, dashes for each second factor.
+
+    Rates that were asked for come first in the palette, so that a refined study keeps the colours of the first.
+    """
+    drawn = [(s, tuple(run for run in s.runs if run.epochs)) for s in summaries]
+    ordered = sorted(summaries, key=lambda s: (not s.asked, -s.setting.lr))
+    rates = list(dict.fromkeys(s.setting.lr for s in ordered))
+    factors = list(dict.fromkeys(s.setting.factors for s in summaries))
+    looks = []
+    for summary, runs in drawn:
+        round_, color = divmod(rates.index(summary.setting.lr), len(PALETTE))
+        dashes = DASHES[(factors.index(summary.setting.factors) + round_) % len(DASHES)]
+        looks.append(Curve(summary, runs, PALETTE[color], dashes, summary.setting == recommended))
+    return [curve for curve in looks if curve.runs]

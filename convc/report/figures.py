@@ -1,180 +1,224 @@
-"""The figures of a study: a loss and an accuracy figure for each rate, and one overview of them all."""
+"""The figures of a study: losses and accuracies of each setting, and an overview of them all.
+
+A panel is one pair of axes. A PNG file has one or several with a headline; a page has each as an SVG of its own, drawn
+for the width of a phone.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from convc.build.files import write_atomically
 from convc.report.axes import (
-    GREY,
-    INK,
-    PALE,
     Frame,
+    Label,
     accuracy_axis,
+    add_axes,
     axis_fraction,
+    chance_line,
     epoch_axis,
+    labels_beside,
     loss_axis,
-    spread,
 )
-from convc.report.curves import Curve
-from convc.report.recommend import Recommendation
-from convc.report.verdict import rate_text
+from convc.report.canvas import GREY, INK, PALE, inline_svg, plain_style, save_png
+from convc.report.curves import Curve, draw_band, draw_endings, last_point
 
-_DPI = 130
-_MANY_RATES = 9  # from here on, the overview's labels have one line each
+Panel = Callable[[Axes], None]
+
+# In points (1/72 inch), which a page shows as pixels on a phone of 390: margins of the axes, and sizes of a panel.
+LEFT, RIGHT, BOTTOM, TOP = 46.0, 14.0, 38.0, 28.0
+_BESIDE = 56.0  # right of the axes, for a learning rate
+_PAGE_WIDTH, _PAGE_HEIGHT = 358.0, 250.0
+_FILE_WIDTH, _FILE_HEIGHT = 500.0, 300.0
 
 
-def write_rate_figures(folder: Path, curve: Curve, frame: Frame) -> tuple[Path, Path]:
+def write_setting_figures(folder: Path, curve: Curve, frame: Frame) -> tuple[Path, Path]:
     """Write loss_lr_<rate>.png and accuracy_lr_<rate>.png into `folder`; equal numbers give equal bytes."""
-    with _plain_style():
-        loss = _save(_loss_figure(curve, frame), folder / f"loss_lr_{curve.rate}.png")
-        accuracy = _save(_accuracy_figure(curve, frame), folder / f"accuracy_lr_{curve.rate}.png")
-    return loss, accuracy
+    paths = []
+    for kind, panel in (("loss", loss_panel(curve, frame)), ("accuracy", accuracy_panel(curve, frame))):
+        title, words = f"learning rate {curve.setting}", textwrap.wrap(curve.summary.words, 78)
+        head = 34.0 + 15.0 * len(words)
+        with plain_style():
+            figure = Figure(figsize=(_FILE_WIDTH / 72, (_FILE_HEIGHT + head) / 72))
+            _headline(figure, title, words)
+            panel(add_axes(figure, LEFT, BOTTOM, _FILE_WIDTH - LEFT - RIGHT, _FILE_HEIGHT - BOTTOM - TOP))
+            paths.append(save_png(figure, folder / f"{kind}_{curve.setting.file_name}.png"))
+    return paths[0], paths[1]
 
 
-def write_overview(
-    path: Path, drawn: Sequence[Curve], recommendation: Recommendation, frame: Frame, subtitle: str
-) -> Path:
-    """Write the overview: validation loss and accuracy of every rate side by side, verdicts in words."""
-    headline = "No learning rate can be recommended"
-    if recommendation.lr is not None:
-        headline = f"Take learning rate {rate_text(recommendation.lr)}"
-    with _plain_style():
-        figure = Figure(figsize=(13.4, 6))
-        figure.text(0.045, 0.945, headline, fontsize=19, fontweight="bold", color=INK)
-        figure.text(0.045, 0.9, subtitle, fontsize=10.5, color=GREY)
-        _overview_losses(figure.add_axes((0.045, 0.1, 0.34, 0.7)), drawn, frame)
-        _overview_accuracies(figure.add_axes((0.485, 0.1, 0.27, 0.7)), drawn, frame)
-        return _save(figure, path)
+def write_overview(path: Path, drawn: Sequence[Curve], frame: Frame, headline: str, subtitle: str) -> Path:
+    """Write the overview: validation loss and test accuracy of all settings, a row for each second factor, verdicts."""
+    rows = groups(drawn)
+    words = [textwrap.wrap(f"{curve.setting}: {curve.summary.words}", 130) for curve in drawn]
+    head = 66.0 + 18.0 * (len(textwrap.wrap(headline, 84)) - 1)
+    foot = 15.0 * sum(map(len, words)) + 12.0
+    width, height = 2 * _FILE_WIDTH, head + len(rows) * _FILE_HEIGHT + foot
+    with plain_style():
+        figure = Figure(figsize=(width / 72, height / 72))
+        _headline(figure, "\n".join(textwrap.wrap(headline, 84)), [subtitle])
+        for row, (name, group) in enumerate(rows):
+            bottom = height - head - (row + 1) * _FILE_HEIGHT + BOTTOM
+            size = (_FILE_WIDTH - LEFT - _BESIDE, _FILE_HEIGHT - BOTTOM - TOP)
+            overview_loss_panel(name, group, frame)(add_axes(figure, LEFT, bottom, *size))
+            overview_accuracy_panel(name, group, frame)(add_axes(figure, _FILE_WIDTH + LEFT, bottom, *size))
+        y = foot - 12.0
+        for curve, lines in zip(drawn, words):
+            for line in lines:
+                weight = "bold" if curve.recommended else "normal"
+                figure.text(LEFT / width, y / height, line, color=curve.color, fontsize=10.5, fontweight=weight)
+                y -= 15.0
+        return save_png(figure, path)
 
 
-def _overview_losses(ax: Axes, drawn: Sequence[Curve], frame: Frame) -> None:
-    epoch_axis(ax, frame)
-    loss_axis(ax, frame.validation_loss, frame.classes)
-    ax.set_title("validation loss (log scale)", loc="left", color=INK, fontsize=11, pad=12)
-    ends = []
-    for curve in drawn:
-        values = curve.validation_losses(frame.validation_loss)
-        _overview_line(ax, curve, values)
-        ends.append(curve.draw_end(ax, values, frame.validation_loss[1]))
-    for curve, height in zip(drawn, _label_heights(ax, drawn, ends, 0.055)):
-        _beside(ax, height, curve.rate, curve.color, True, 13 if curve.recommended else 11)
+def page_figure(panel: Panel, alt: str, *, labels: bool = False) -> str:
+    """A panel as an `<svg>` for a page; `labels` leaves room for those beside the axes."""
+    with plain_style():
+        figure = Figure(figsize=(_PAGE_WIDTH / 72, _PAGE_HEIGHT / 72))
+        width = _PAGE_WIDTH - LEFT - (_BESIDE if labels else RIGHT)
+        panel(add_axes(figure, LEFT, BOTTOM, width, _PAGE_HEIGHT - BOTTOM - TOP))
+        return inline_svg(figure, alt)
 
 
-def _overview_accuracies(ax: Axes, drawn: Sequence[Curve], frame: Frame) -> None:
-    epoch_axis(ax, frame)
-    accuracy_axis(ax, frame)
-    title = "test accuracy (scale stretched towards 100%)"
-    ax.set_title(title, loc="left", color=INK, fontsize=11, pad=12)
-    ends = []
-    for curve in drawn:
-        _overview_line(ax, curve, curve.accuracies())
-        ends.append(curve.draw_end(ax, curve.accuracies(), 0.0))
-    two_lines = len(drawn) < _MANY_RATES
-    for curve, height in zip(drawn, _label_heights(ax, drawn, ends, 0.105 if two_lines else 0.055)):
-        bold = curve.recommended
-        if not two_lines:
-            _beside(ax, height, f"{curve.rate}  {curve.words}", curve.color, bold, 8.5)
-            continue
-        _beside(ax, height, curve.progress(frame.epochs), curve.color, True, 13 if bold else 11)
-        _beside(ax, height - 0.042, curve.words, INK if bold else GREY, bold, 9)
+def groups(drawn: Sequence[Curve]) -> list[tuple[str, list[Curve]]]:
+    """The curves by their second factor, each with its name: "momentum 0.9", or "" where there is none."""
+
+    def name(curve: Curve) -> str:
+        return ", ".join(f"{factor} {value!r}" for factor, value in curve.setting.factors)
+
+    return [(key, list(group)) for key, group in groupby(drawn, name)]
 
 
-def _overview_line(ax: Axes, curve: Curve, values: np.ndarray) -> None:
-    curve.draw(ax, values, 3.2 if curve.recommended else 1.4, markers=len(values) == 1)
+def loss_panel(curve: Curve, frame: Frame) -> Panel:
+    """Training and validation loss of one setting."""
+
+    def draw(ax: Axes) -> None:
+        epoch_axis(ax, frame.epochs)
+        loss_axis(ax, frame.loss)
+        _chance_loss(ax, frame)
+        validation = curve.losses("validation_loss", frame.loss)
+        draw_band(ax, curve.losses("train_loss", frame.loss), GREY, single=False)
+        draw_band(ax, validation, curve.color, width=2.4, single=True, zorder=4)
+        _verdict_epochs(ax, curve)
+        _endings(ax, curve, validation, frame.loss[1])
+        _title(ax, "loss (log scale)")
+        _keys(ax, [("training", GREY), ("validation", curve.color)])
+
+    return draw
 
 
-def _label_heights(ax: Axes, drawn: Sequence[Curve], ends: Sequence[tuple[int, float]], gap: float) -> list[float]:
-    """Where the labels right of the axes stand, and a hairline to each from the end of its line.
+def accuracy_panel(curve: Curve, frame: Frame) -> Panel:
+    """Validation and test accuracy of one setting."""
 
-    The hairline is dotted inside the axes, where a run that stopped has no line.
-    """
-    inverse = ax.transAxes.inverted()
-    points = [inverse.transform(ax.transData.transform(end)) for end in ends]
-    heights = spread([float(point[1]) for point in points], gap)
-    for curve, (x, y), height in zip(drawn, points, heights):
-        for xs, ys, style in (([x, 1.0], [y, y], ":"), ([1.0, 1.05], [y, height], "-")):
-            (line,) = ax.plot(xs, ys, style, transform=ax.transAxes, color=curve.color, linewidth=0.9)
-            line.set(alpha=0.5, clip_on=False, zorder=1)
-    return heights
+    def draw(ax: Axes) -> None:
+        epoch_axis(ax, frame.epochs)
+        accuracy_axis(ax, frame.accuracy)
+        _chance_accuracy(ax, frame)
+        validation = curve.accuracies("validation_accuracy")
+        draw_band(ax, curve.accuracies("test_accuracy"), GREY, single=False)
+        draw_band(ax, validation, curve.color, width=2.4, single=True, zorder=4)
+        _verdict_epochs(ax, curve)
+        _endings(ax, curve, validation, 0.0)
+        _title(ax, "accuracy (stretched)")
+        _keys(ax, [("test", GREY), ("validation", curve.color)])
 
-
-def _beside(ax: Axes, height: float, text: str, color: str, bold: bool, size: float) -> None:
-    label = ax.text(1.06, height, text, transform=ax.transAxes, va="center", color=color, fontsize=size)
-    label.set_fontweight("bold" if bold else "normal")
+    return draw
 
 
-def _loss_figure(curve: Curve, frame: Frame) -> Figure:
-    figure, ax = _single(curve, frame)
-    loss_axis(ax, frame.loss, frame.classes)
-    ax.set_ylabel("loss (log scale)", color=GREY)
-    train, validation = curve.train_losses(frame.loss), curve.validation_losses(frame.loss)
-    curve.draw(ax, validation, 2.2, markers=True)
-    ax.plot(range(1, len(train) + 1), train, color=GREY, linewidth=1.4, marker="o", markersize=2.5)
-    end = curve.draw_end(ax, validation, frame.loss[1])
-    _name_ending(ax, curve, end)
-    last_train = train[-1] if np.isfinite(train[-1]) else end[1]
-    heights = spread([axis_fraction(ax, end[1]), axis_fraction(ax, last_train)], 0.07)
-    for name, color, height in zip(("validation", "training"), (curve.color, GREY), heights):
-        ax.text(1.02, height, name, transform=ax.transAxes, va="center", color=color, fontweight="bold")
-    return figure
+def overview_loss_panel(name: str, drawn: Sequence[Curve], frame: Frame) -> Panel:
+    """The validation losses of several settings; `name` is their second factor."""
+
+    def draw(ax: Axes) -> None:
+        epoch_axis(ax, frame.epochs)
+        loss_axis(ax, frame.validation_loss)
+        _chance_loss(ax, frame)
+        values = [curve.losses("validation_loss", frame.validation_loss) for curve in drawn]
+        _overview(ax, drawn, values, frame.validation_loss[1])
+        _title(ax, f"{name}: validation loss" if name else "validation loss (log scale)")
+
+    return draw
 
 
-def _accuracy_figure(curve: Curve, frame: Frame) -> Figure:
-    figure, ax = _single(curve, frame)
-    accuracy_axis(ax, frame)
-    ax.set_ylabel("test accuracy (stretched towards 100%)", color=GREY)
-    curve.draw(ax, curve.accuracies(), 2.2, markers=True)
-    end = curve.draw_end(ax, curve.accuracies(), 0.0)
-    _name_ending(ax, curve, end)
-    if not curve.run.ended_early:
-        height = axis_fraction(ax, end[1])
-        label = ax.text(1.02, height, f"{end[1]:.1%}", transform=ax.transAxes, va="center", color=curve.color)
-        label.set_fontweight("bold")
-    return figure
+def overview_accuracy_panel(name: str, drawn: Sequence[Curve], frame: Frame) -> Panel:
+    """The test accuracies of several settings, likewise."""
+
+    def draw(ax: Axes) -> None:
+        epoch_axis(ax, frame.epochs)
+        accuracy_axis(ax, frame.accuracy)
+        _chance_accuracy(ax, frame)
+        _overview(ax, drawn, [curve.accuracies("test_accuracy") for curve in drawn], 0.0)
+        _title(ax, f"{name}: test accuracy" if name else "test accuracy (stretched towards 100%)")
+
+    return draw
 
 
-def _name_ending(ax: Axes, curve: Curve, end: tuple[int, float]) -> None:
-    """Beside the cross of a run that ended so: "NaN at epoch 3"."""
-    if not curve.run.ended_early:
+def _overview(ax: Axes, drawn: Sequence[Curve], values: Sequence[np.ndarray], otherwise: float) -> None:
+    labels = []
+    for curve, rows in zip(drawn, values):
+        width, zorder = (3.2, 5) if curve.recommended else (1.5, 3)
+        median = draw_band(ax, rows, curve.color, curve.dashes, width=width, single=False, zorder=zorder)
+        draw_endings(ax, curve, rows, otherwise)
+        x, y = last_point(median, otherwise, curve.length)
+        labels.append(Label(repr(float(curve.setting.lr)), x, y, curve.color, curve.recommended))
+    labels_beside(ax, labels)
+
+
+def _endings(ax: Axes, curve: Curve, values: np.ndarray, otherwise: float) -> None:
+    draw_endings(ax, curve, values, otherwise)
+    if not curve.ending:
         return
-    below = axis_fraction(ax, end[1]) > 0.97
-    label = ax.annotate(curve.ending, end, xytext=(10, -12 if below else 9), textcoords="offset points")
-    label.set(va="center", color=curve.color, fontweight="bold")
+    end = max(last_point(row, otherwise, len(run.epochs)) for run, row in zip(curve.runs, values))
+    low, right = axis_fraction(ax, end[1]) < 0.85, end[0] > 0.6 * ax.get_xlim()[1]
+    label = ax.annotate(curve.ending, end, xytext=(-9 if right else 9, 11 if low else -13), textcoords="offset points")
+    label.set(va="center", ha="right" if right else "left", color=curve.color, fontsize=10.5, zorder=7)
 
 
-def _single(curve: Curve, frame: Frame) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7, 4.2))
-    ax = figure.add_axes((0.105, 0.12, 0.75, 0.74))
-    epoch_axis(ax, frame)
-    title = f"learning rate {curve.progress(frame.epochs)}"
-    figure.text(0.02, 0.93, title, fontsize=13, fontweight="bold", color=INK)
-    figure.text(0.985, 0.93, curve.verdict.words, ha="right", color=GREY)
-    if curve.verdict.epoch is not None:
-        ax.axvline(curve.verdict.epoch, color=PALE, linewidth=1.2, zorder=0)
-    return figure, ax
+def _verdict_epochs(ax: Axes, curve: Curve) -> None:
+    """A faint line at the epoch that each seed's verdict names."""
+    for verdict in curve.summary.verdicts:
+        if verdict is not None and verdict.epoch is not None:
+            ax.axvline(verdict.epoch, color=PALE, linewidth=1.2, zorder=0)
 
 
-@contextmanager
-def _plain_style() -> Iterator[None]:
-    """matplotlib's own defaults, whatever the user's matplotlibrc says, and names with a $ as they stand."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"text.parse_math": False, "font.size": 10.0})
-        yield
+def _title(ax: Axes, text: str) -> None:
+    ax.annotate(text, (0, 1), xytext=(-LEFT + 6, 11), xycoords="axes fraction", textcoords="offset points", color=GREY)
 
 
-def _save(figure: Figure, path: Path) -> Path:
-    png = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
-    return write_atomically(path, png.getvalue())
+def _keys(ax: Axes, keys: Sequence[tuple[str, str]]) -> None:
+    """What the lines are, right of the title, each (text, colour)."""
+    lines = [ax.plot([], [], color=color, linewidth=2.4, label=text)[0] for text, color in keys]
+    legend = ax.legend(
+        handles=lines,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=len(keys),
+        frameon=False,
+        handlelength=1.2,
+        handletextpad=0.5,
+        columnspacing=1.2,
+        borderaxespad=0.1,
+        labelcolor="linecolor",
+    )
+    legend.set_zorder(8)
+
+
+def _chance_loss(ax: Axes, frame: Frame) -> None:
+    chance_line(ax, math.log(frame.classes), f"chance: {math.log(frame.classes):.2f}")
+
+
+def _chance_accuracy(ax: Axes, frame: Frame) -> None:
+    chance_line(ax, 1 / frame.classes, f"chance: {100 / frame.classes:.3g}%")
+
+
+def _headline(figure: Figure, title: str, lines: Sequence[str]) -> None:
+    width, height = 72 * figure.get_size_inches()
+    figure.text(12 / width, 1 - 12 / height, title, fontsize=15, fontweight="bold", color=INK, va="top")
+    below = 34 + 18 * title.count("\n")
+    for i, line in enumerate(lines):
+        figure.text(12 / width, 1 - (below + 15 * i) / height, line, fontsize=10.5, color=GREY, va="top")

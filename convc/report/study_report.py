@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,117 +11,149 @@ import jinja2
 from convc.build.files import write_atomically
 from convc.errors import DataError
 from convc.report.axes import Frame
-from convc.report.curves import Curve, curves
-from convc.report.figures import write_overview, write_rate_figures
-from convc.report.history import RunHistory
-from convc.report.recommend import recommend
+from convc.report.canvas import curve_colors
+from convc.report.curves import QUARTILES_FROM, Curve, curves
+from convc.report.facts import StudyFacts
+from convc.report.figures import (
+    accuracy_panel,
+    groups,
+    loss_panel,
+    overview_accuracy_panel,
+    overview_loss_panel,
+    page_figure,
+    write_overview,
+    write_setting_figures,
+)
+from convc.report.intervals import page_intervals, with_interval, write_intervals
 from convc.report.rules import rules
-from convc.report.verdict import Verdict, judge, rate_text
+from convc.report.summary import Recommendation, Summary
+from convc.report.tables import (
+    SettingRow,
+    band_text,
+    comparison_row,
+    facts_lines,
+    headline,
+    limits_of,
+    listing,
+    medians_text,
+    missing_runs,
+    seeds_text,
+    setting_row,
+    subtitle,
+)
 
 
 @dataclass(frozen=True)
-class StudyFacts:
-    """What was run. `rates` are all the learning rates asked for and `epochs` how many of each, so that the
-    report can say what is missing; `classes` gives chance. Seconds are wall time, None where unknown.
+class Section:
+    """One setting's part of the report: its figures by file name, and as drawn for the page."""
+
+    row: SettingRow
+    files: tuple[str, str]
+    panels: tuple[str, str]
+
+
+def write_report(
+    out_dir: Path | str, summaries: Sequence[Summary], recommendation: Recommendation, facts: StudyFacts
+) -> list[Path]:
+    """Write the figures, report.md and report.html of the study into `out_dir`; returns the paths written.
+
+    There is a loss and an accuracy figure for each setting with an epoch, an overview, and the intervals where there
+    are any. What was asked for and has no run, or fewer epochs than planned, is named as missing. Equal numbers give
+    equal bytes. Raises DataError where a summary is not of a setting of `facts`, or comes twice, and where nothing can
+    be written.
     """
-
-    model: str
-    parameters: int
-    dataset: str
-    train_images: int
-    validation_images: int
-    test_images: int
-    classes: int
-    batch: int
-    momentum: float
-    seed: int
-    rates: tuple[float, ...]
-    epochs: int
-    target: str
-    compiles: int
-    compile_seconds: float | None = None
-    wall_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One rate as the tables show it: texts, ready to print."""
-
-    rate: str
-    epochs: str
-    validation_loss: str
-    best_validation_loss: str
-    train_loss: str
-    accuracy: str
-    best_accuracy: str
-    words: str
-    because: str
-    recommended: bool
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The two figures of one rate, by file name."""
-
-    rate: str
-    words: str
-    loss: str
-    accuracy: str
-
-
-def write_report(out_dir: Path | str, runs: Sequence[RunHistory], facts: StudyFacts) -> list[Path]:
-    """Write the figures, report.md and report.html of `runs` into `out_dir`; returns the paths written.
-
-    Rates of `facts` without a run, or with fewer epochs than planned, are named as missing. Raises DataError
-    where a run has a rate that is not in `facts.rates`, there are fewer than two classes, or nothing can be
-    written.
-    """
-    _check(runs, facts)
+    _check(summaries, facts)
     folder = Path(out_dir)
-    by_rate = {run.lr: run for run in runs}
-    complete = [by_rate.get(rate, RunHistory(rate, ())) for rate in facts.rates]
-    verdicts = [judge(run, facts.classes) for run in complete]
-    recommendation = recommend([v for v, run in zip(verdicts, complete) if run.epochs])
-    frame = Frame.around(complete, facts.epochs, facts.classes)
-    drawn = curves(complete, verdicts, recommendation)
+    ordered = _ordered(summaries, facts)
+    drawn = curves(ordered, recommendation.setting)
+    frame = Frame.around([run for s in ordered for run in s.runs], facts.epochs, facts.classes)
+    missing = missing_runs(ordered, facts)
+    head = headline(recommendation, facts, missing)
+    rows = {s.setting: setting_row(s, facts, s.setting == recommendation.setting) for s in ordered}
 
-    missing = _missing(complete, facts.epochs)
-    images: list[Path] = []
+    written: list[Path] = []
+    sections = []
+    for curve in drawn:
+        files = write_setting_figures(folder, curve, frame)
+        written += files
+        sections.append(Section(rows[curve.setting], (files[0].name, files[1].name), _panels(curve, frame)))
     if drawn:
-        subtitle = _subtitle(facts, missing)
-        images.append(write_overview(folder / "overview.png", drawn, recommendation, frame, subtitle))
-    figures = [write_rate_figures(folder, curve, frame) for curve in drawn]
+        line = subtitle(facts, bool(missing))
+        written.insert(0, write_overview(folder / "overview.png", drawn, frame, head, line))
+    intervals = with_interval(recommendation.comparisons)
+    if intervals:
+        written.append(write_intervals(folder / "intervals.png", intervals))
+
     context = {
         "facts": facts,
-        "recommendation": recommendation,
-        "take": None if recommendation.lr is None else rate_text(recommendation.lr),
-        "rows": [_row(run, v, facts.epochs, v.lr == recommendation.lr) for run, v in zip(complete, verdicts)],
-        "pairs": [_pair(curve, *paths) for curve, paths in zip(drawn, figures)],
+        "seeds": seeds_text(facts.seeds),
+        "headline": head,
+        "why": recommendation.why,
+        "look": listing(recommendation.look) if recommendation.look else "",
         "missing": missing,
+        "rows": list(rows.values()),
+        "comparisons": [comparison_row(c) for c in recommendation.comparisons],
+        "recommended": recommendation.setting,
+        "limits": limits_of(ordered, recommendation, facts),
+        "medians": medians_text(len(facts.seeds)),
+        "run": facts_lines(facts),
+        "bands": band_text(len(facts.seeds), QUARTILES_FROM),
+        "sections": sections,
+        "intervals": bool(intervals),
         "rules": rules(facts.classes),
     }
-    images += [path for pair in figures for path in pair]
-    inlined = {path.name: _data_uri(path) for path in images}
-    markdown = _render("report.md.j2", context)
-    html = _render("report.html.j2", context | {"images": inlined})
+    alt = "Differences of the validation loss to the recommended setting, with 95 % intervals"
+    page = {
+        "light": curve_colors(dark=False),
+        "dark": curve_colors(dark=True),
+        "overview": _overview(drawn, frame),
+        "interval_figure": page_intervals(intervals, alt) if intervals else "",
+    }
+    markdown, html = _render("report.md.j2", context), _render("report.html.j2", context | page)
     return [
-        *images,
+        *written,
         write_atomically(folder / "report.md", markdown.encode()),
         write_atomically(folder / "report.html", html.encode()),
     ]
 
 
-def _check(runs: Sequence[RunHistory], facts: StudyFacts) -> None:
-    if facts.classes < 2:
-        raise DataError(f"a study needs two classes or more, not {facts.classes}: {facts.dataset}")
-    if len(set(facts.rates)) < len(facts.rates):
-        raise DataError(f"each learning rate is studied once, but one comes twice: {_rates(facts.rates)}")
-    seen: set[float] = set()
-    for run in runs:
-        if run.lr not in facts.rates or run.lr in seen:
-            fault = "comes twice" if run.lr in seen else "is not one of them"
-            raise DataError(f"a run has one of the study's rates, {_rates(facts.rates)}: {run.lr!r} {fault}")
-        seen.add(run.lr)
+def _check(summaries: Sequence[Summary], facts: StudyFacts) -> None:
+    known = (*facts.settings, *facts.refined)
+    seen = []
+    for summary in summaries:
+        if summary.setting not in known or summary.setting in seen:
+            fault = "comes twice" if summary.setting in seen else "is not one of them"
+            raise DataError(f"a summary is of one of the study's settings, {listing(known)}: {summary.setting} {fault}")
+        seen.append(summary.setting)
+
+
+def _ordered(summaries: Sequence[Summary], facts: StudyFacts) -> list[Summary]:
+    """By second factor in the order asked for, highest rate first; settings without a run too."""
+    by_setting = {summary.setting: summary for summary in summaries}
+    known = (*facts.settings, *facts.refined)
+    factors = list(dict.fromkeys(setting.factors for setting in known))
+    ordered = sorted(known, key=lambda setting: (factors.index(setting.factors), -setting.lr))
+    return [by_setting.get(s) or Summary(s, (), (), None, "not run", s in facts.settings) for s in ordered]
+
+
+def _overview(drawn: Sequence[Curve], frame: Frame) -> list[tuple[str, str]]:
+    """The panels of the overview, a pair for each second factor."""
+    panels = []
+    for name, group in groups(drawn):
+        at = f" at {name}" if name else ""
+        loss = page_figure(overview_loss_panel(name, group, frame), f"Validation loss of every rate{at}", labels=True)
+        alt = f"Test accuracy of every rate{at}"
+        panels.append((loss, page_figure(overview_accuracy_panel(name, group, frame), alt, labels=True)))
+    return panels
+
+
+def _panels(curve: Curve, frame: Frame) -> tuple[str, str]:
+    losses, accuracies = "Training and validation loss", "Validation and test accuracy"
+    of = f"at learning rate {curve.setting}: {curve.summary.words}"
+    return (
+        page_figure(loss_panel(curve, frame), f"{losses} {of}"),
+        page_figure(accuracy_panel(curve, frame), f"{accuracies} {of}"),
+    )
 
 
 def _render(name: str, context: dict[str, object]) -> str:
@@ -136,6 +166,7 @@ def _render(name: str, context: dict[str, object]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["cell"] = _markdown_text
+    environment.filters["capital"] = lambda text: text[:1].upper() + text[1:]
     return environment.get_template(name).render(context)
 
 
@@ -145,60 +176,3 @@ def _markdown_text(text: object) -> str:
     for mark in "\\`*_[]<>|#!":
         escaped = escaped.replace(mark, "\\" + mark)
     return escaped
-
-
-def _row(run: RunHistory, verdict: Verdict, planned: int, recommended: bool) -> Row:
-    finite = [record for record in run.epochs if record.finite]
-    last = run.epochs[-1] if run.epochs else None
-    return Row(
-        rate=rate_text(run.lr),
-        epochs=f"{len(run.epochs)} of {planned}",
-        validation_loss=_loss(last.validation_loss) if last else "–",
-        best_validation_loss=_loss(min((r.validation_loss for r in finite), default=math.nan)) if last else "–",
-        train_loss=_loss(last.train_loss) if last else "–",
-        accuracy=_percent(last.test_accuracy) if last else "–",
-        best_accuracy=_percent(max((r.test_accuracy for r in finite), default=math.nan)) if last else "–",
-        words=verdict.words if last else "not run",
-        because=verdict.because if last else "the study ended before",
-        recommended=recommended,
-    )
-
-
-def _pair(curve: Curve, loss: Path, accuracy: Path) -> Pair:
-    return Pair(rate_text(curve.run.lr), curve.verdict.words, loss.name, accuracy.name)
-
-
-def _missing(runs: Sequence[RunHistory], planned: int) -> list[str]:
-    """What an interrupted study lacks; a run that ended in NaN is over, and lacks nothing."""
-    lines = []
-    for run in runs:
-        count = len(run.epochs)
-        if count == 0:
-            lines.append(f"Learning rate {rate_text(run.lr)} was not run.")
-        elif count < planned and not run.ended_early:
-            lines.append(f"Learning rate {rate_text(run.lr)} stopped after {count} of {planned} epochs.")
-    return lines
-
-
-def _subtitle(facts: StudyFacts, missing: Sequence[str]) -> str:
-    epochs = "1 epoch" if facts.epochs == 1 else f"{facts.epochs} epochs"
-    return (
-        f"{facts.model} on {facts.dataset}: {epochs} of SGD, momentum {facts.momentum:g}, "
-        f"batch {facts.batch}, seed {facts.seed}{'; incomplete' if missing else ''}"
-    )
-
-
-def _loss(value: float) -> str:
-    return f"{value:.4f}" if math.isfinite(value) and value >= 1e-4 else f"{value:.2g}"
-
-
-def _percent(value: float) -> str:
-    return f"{value:.2%}" if math.isfinite(value) else "nan"
-
-
-def _rates(rates: Sequence[float]) -> str:
-    return " ".join(map(rate_text, rates))
-
-
-def _data_uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
