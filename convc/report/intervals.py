@@ -1,90 +1,53 @@
-"""The differences to the recommended setting, each with its interval, as a small figure."""
+"""Intervals and errors that reports state: Student's t for paired differences, Holm's correction, sampling errors."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from statistics import mean, stdev
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from scipy.special import stdtr, stdtrit
 
-from convc.report.axes import add_axes, quiet
-from convc.report.canvas import GREY, INK, PALE, PALETTE, PAPER, inline_svg, plain_style, save_png
-from convc.report.summary import Comparison
-
-NORMAL_95 = 1.959964
-"""Standard errors that a 95 % interval of the normal distribution reaches to either side."""
-_LINEAR = 0.01  # nats; below, differences stand on a linear scale, beyond, on a logarithmic one
-_TICKS = (-10.0, -1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 10.0)
-_ROW, _ABOVE, _BELOW, _WIDTH = 30.0, 30.0, 54.0, 358.0  # points
-_CHARACTER = 6.4  # points, the widest that a label's usual character is
+LEVEL = 0.95
+"""Of every interval; what lies outside is told apart."""
 
 
-def write_intervals(path: Path, comparisons: Sequence[Comparison]) -> Path:
-    """Write the figure of the comparisons that have an interval (one at least); equal numbers give equal bytes."""
-    with plain_style():
-        return save_png(_figure(comparisons), path)
+def accuracy_error(accuracy: float, images: int) -> float:
+    """The standard error of an accuracy (0..1) on `images` images drawn at random: binomial."""
+    return math.sqrt(accuracy * (1 - accuracy) / images)
 
 
-def page_intervals(comparisons: Sequence[Comparison], alt: str) -> str:
-    """The same figure as an `<svg>` for a page."""
-    with plain_style():
-        return inline_svg(_figure(comparisons), alt)
+def loss_error(loss: float, accuracy: float, images: int) -> float:
+    """About the standard error in nats of a mean cross-entropy on `images` images drawn at random.
+
+    A history has no losses of single images. Most of the loss is that of the images that were misread, a share q =
+    1 - `accuracy` of all. Taken as exponential among these and 0 elsewhere, one image's loss has the mean `loss` and
+    the variance (2 / q - 1) loss^2. At least one image counts as misread.
+    """
+    misread = max(1 - accuracy, 1 / images)
+    return loss * math.sqrt((2 / misread - 1) / images)
 
 
-def with_interval(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Those whose interval is known: two seeds or more."""
-    return [c for c in comparisons if all(map(math.isfinite, (c.difference, c.low, c.high)))]
+def paired(differences: Sequence[float]) -> tuple[float, float, float, float]:
+    """(mean, low, high, p) of paired differences: the 95 % interval of their mean and the two-sided p-value against 0.
+
+    By Student's t with n-1 degrees of freedom. One difference has a mean alone; the others are then nan.
+    """
+    count, middle = len(differences), mean(differences)
+    if count < 2:
+        return middle, math.nan, math.nan, math.nan
+    error = stdev(differences) / math.sqrt(count)
+    reach = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * error
+    if error == 0:
+        return middle, middle, middle, float(middle == 0)
+    return middle, middle - reach, middle + reach, 2 * float(stdtr(count - 1, -abs(middle) / error))
 
 
-def _figure(comparisons: Sequence[Comparison]) -> Figure:
-    shown = with_interval(comparisons)
-    left = 16 + _CHARACTER * max(len(str(c.setting)) for c in shown)
-    figure = Figure(figsize=(_WIDTH / 72, (_ABOVE + _ROW * len(shown) + _BELOW) / 72))
-    ax = add_axes(figure, left, _BELOW, _WIDTH - left - 14, _ROW * len(shown))
-    quiet(ax)
-    ax.grid(visible=False)
-    reach = max(_LINEAR, *(max(abs(c.low), abs(c.high)) for c in shown)) * 1.4
-    ax.set_xscale("symlog", linthresh=_LINEAR, linscale=0.7)
-    ax.set_xlim(-reach if min(c.low for c in shown) < -_LINEAR else -2 * _LINEAR, reach)
-    ax.set_ylim(len(shown) - 0.5, -0.5)
-    ax.xaxis.set_major_locator(FixedLocator([t for t in _TICKS if ax.get_xlim()[0] <= t <= reach]))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+g}" if value else "0"))
-    ax.yaxis.set_major_locator(FixedLocator(range(len(shown))))
-    ax.set_yticklabels([str(c.setting) for c in shown], fontsize=11)
-    ax.set_xlabel("nats more than the recommended one\n(log scale beyond ±0.01)", color=GREY, fontsize=10.5)
-    ax.axvline(0, color=INK, linewidth=1.2, zorder=1)
-    for tick in ax.xaxis.get_majorticklocs():
-        ax.axvline(tick, color=PALE, linewidth=0.6, zorder=0)
-    for row, comparison in enumerate(shown):
-        _interval(ax, row, comparison)
-    ax.annotate(
-        "difference of the validation loss", (0, 1), xytext=(6 - left, 12), xycoords="axes fraction",
-        textcoords="offset points", color=GREY,
-    )  # fmt: skip
-    return figure
-
-
-def _interval(ax: Axes, row: int, comparison: Comparison) -> None:
-    """The pale bar is what the images leave open, the line the interval over seeds, filled where the two differ."""
-    color = PALETTE[1] if comparison.apart else GREY
-    middle = comparison.difference
-    if math.isfinite(comparison.images):
-        reach = NORMAL_95 * comparison.images
-        ax.plot(
-            [middle - reach, middle + reach],
-            [row, row],
-            color=color,
-            alpha=0.25,
-            linewidth=9,
-            solid_capstyle="butt",
-            zorder=2,
-        )
-    ax.plot([comparison.low, comparison.high], [row, row], color=color, linewidth=2, zorder=3)
-    for end in (comparison.low, comparison.high):
-        ax.plot([end, end], [row - 0.16, row + 0.16], color=color, linewidth=2, zorder=3)
-    face = color if comparison.apart else PAPER
-    ax.plot([middle], [row], "o", color=color, markersize=8, markerfacecolor=face, markeredgewidth=2, zorder=4)
+def holm(p: Sequence[float]) -> list[float]:
+    """The p-values after the correction of Holm (1979) for as many tests, in the order given; nan stays nan."""
+    order = sorted((i for i in range(len(p)) if not math.isnan(p[i])), key=lambda i: p[i])
+    corrected, largest = list(p), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p[i]))
+        corrected[i] = largest
+    return corrected

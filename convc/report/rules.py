@@ -2,52 +2,94 @@
 
 from __future__ import annotations
 
-from convc.report import recommend as r
+import math
+
 from convc.report import verdict as v
+from convc.report.intervals import LEVEL
 from convc.report.verdict import Outcome
 
 
-def rules(classes: int) -> tuple[tuple[str, str], ...]:
-    """(verdict, when it is given), in the order in which they are tried; last, how `recommend` chooses."""
-    texts = {
-        Outcome.DIVERGED.value: f"""
-            A loss became NaN or infinite, at any epoch, however short the run. Or, of a run of
-            {v.MIN_EPOCHS} epochs or more, the median test accuracy over the last third of the epochs is at
-            most {v.chance_bound(classes):.1%}: chance, which is {1 / classes:.1%}, and
-            {v.CHANCE_MARGIN:.0%} of the way from there to 100%. A slow start is excepted: a validation loss
-            that fell in at least {v.SLOW_START_SHARE:.0%} of the epochs of the last half, by
-            {v.SLOW_START_FALL:.0%} or more in all.
+def rules(classes: int, images: int = v.IMAGES) -> tuple[tuple[str, str], ...]:
+    """(verdict, when it is given), in the order in which they are tried, for `images` validation images.
+
+    The words in brackets are what `Verdict.rule` calls a rule. The last three are how a setting is summed up,
+    compared, and recommended.
+    """
+    texts = _verdicts(classes, images) | _study(images)
+    return tuple((name, " ".join(text.split())) for name, text in texts.items())
+
+
+def _verdicts(classes: int, images: int) -> dict[str, str]:
+    chance, guess = 1 / classes, math.log(classes)
+    drop = f"{v.DROP_ERRORS} standard errors of the difference of two accuracies on {images} images each"
+    return {
+        "what is looked at": f"""
+            Training loss, validation loss and validation accuracy; the test accuracy takes no part. A level is the
+            median over neighbouring epochs: a tenth of the run, at least 3, or a third of it where that is said. Levels
+            are compared over equally many epochs only. A swing is how far a peak or a trough stands off the mean of its
+            two neighbours, averaged over the last half of the epochs, where one that is neither counts as 0: a curve
+            that only falls does not swing. Losses swing in relative terms, with {v.LOSS_FLOOR:g} added to each.
             """,
-        Outcome.TOO_SHORT.value: f"Fewer than {v.MIN_EPOCHS} epochs, all of them finite.",
+        Outcome.TOO_SHORT.value: f"Fewer than {v.MIN_EPOCHS} epochs, all of them finite (too short).",
+        Outcome.COLLAPSED.value: f"""
+            Validation accuracy ended at less than {v.KEPT:.0%} of what its best epoch had gained over chance, the
+            difference being more than {drop} (ended low). Or its level over the last third is below the best level
+            over a third by more than {100 * v.LOST_ACCURACY:.0f} points and more than {v.DROP_ERRORS} such errors
+            (lost).
+            """,
+        Outcome.DIVERGED.value: f"""
+            A loss became NaN or infinite, at any epoch, however short the run (not finite). Or the last level of the
+            validation accuracy is at most {v.chance_bound(classes, images):.1%} (at chance): chance, {chance:.1%}, and
+            {v.CHANCE_ERRORS} standard errors of it on {images} images. A slow start is excepted.
+            """,
         Outcome.FLUCTUATES.value: f"""
-            Over the last half of the epochs the validation loss swings by more than {v.LOSS_SWING:.0%}, and
-            with it the training loss by more than {v.TRAIN_SWING:.0%} or the test accuracy by more than
-            {100 * v.ACCURACY_SWING:.0f} points. A swing is how far a peak or a trough stands off the mean
-            of its two neighbours, averaged over all those epochs, where one that is neither counts as 0: a
-            curve that only falls, or only rises as it overfits, does not swing. Losses swing in relative
-            terms, with {v.LOSS_FLOOR:g} added to each. Or the accuracy was lost again: its median over the
-            last three epochs is more than {100 * v.LOST_ACCURACY:.0f} points below its best (medians of
-            three epochs).
+            Validation accuracy fell below {v.KEPT:.0%} of what it had gained over chance, by more than {drop}, and came
+            back (dip). Or it ended, by its last level, below its best level by more than
+            {100 * v.LOST_ACCURACY:.0f} points and more than {v.DROP_ERRORS} such errors (fell back). Or validation loss
+            swings by more than {v.LOSS_SWING:.0%} and training loss by more than {v.TRAIN_SWING:.0%}, and training loss
+            rose in at least {v.TRAIN_RISES:.0%} of the last half of the epochs (swings).
+            """,
+        Outcome.OVERFITS.value: f"""
+            The level of the validation loss over the last third is above the lowest level over a third: by more than
+            {v.NEAR:.0%}, {v.LOSS_FLOOR:g} nats, and {v.RISE_ERRORS} times its swing over the root of the number of
+            epochs in a third; and training loss is lower than at that time (overfits). k is the middle of the lowest
+            third.
             """,
         Outcome.IMPROVING.value: f"""
-            The validation loss (medians of three epochs) first came within {v.ARRIVED:.0%} of its lowest,
-            or within {v.LOSS_FLOOR:g} where that is more, in the last third of the epochs, or it still
-            falls as steadily as in a slow start; and the training loss, over the last third, is above
-            {v.LEARNED_BY_HEART:.0%} of the validation loss, so that there is something left to learn.
+            Slow start: training and validation loss fell in at least {v.SLOW_START_SHARE:.0%} of the last half of the
+            epochs, to less than the {guess:.3f} of a constant guess, and either the validation loss is within
+            {v.NEAR:.0%} of that or the accuracy is at chance; this rule goes before all others. Or validation loss
+            swings by more than {v.LOSS_SWING:.0%}, while training loss, over the last third, is down by more than
+            {v.NEAR:.0%} from the third before and above {v.LEARNED_BY_HEART:.0%} of the validation loss, so that there
+            is something left to learn (unsettled). Or validation loss came near its lowest level only in the last
+            third of the epochs, and that is above {v.LOSS_FLOOR:g} (late). Near is {v.NEAR:.0%} of the lowest level, or
+            of the way down to it where that is less; at least {v.LOSS_FLOOR:g}, and {v.LOWEST_SWINGS} swings.
             """,
-        "converged at about epoch k, then flat": f"""
-            Everything else. k is the first epoch whose validation loss (medians of three epochs) is within
-            {v.ARRIVED:.0%} of its lowest, or within {v.LOSS_FLOOR:g} where that is more. A validation loss
-            that rises afterwards while the training loss goes on to zero is overfitting: the run has
-            converged all the same.
-            """,
-        "recommended": f"""
-            Of the runs that learned, the one with the lowest validation loss (medians of three epochs; for
-            a run that fluctuates, its median over the last third). Those within {r.LOSS_TIE:.0%} of the
-            lowest (but at least {v.LOSS_FLOOR:g} and at most {r.LOSS_TIE_CAP:g} above it) tie with it. Of
-            these, a run that converged goes before one that is still improving, and that before one that
-            fluctuates; then the sooner converged, then the lower loss. Test accuracy takes no part in the
-            choice, so that it remains a test.
+        Outcome.CONVERGED.value: """
+            Everything else (near the lowest). k is the first epoch at which the validation loss came near its lowest
+            level.
             """,
     }
-    return tuple((name, " ".join(text.split())) for name, text in texts.items())
+
+
+def _study(images: int) -> dict[str, str]:
+    return {
+        "over seeds": """
+            A setting's verdict is what more than half of its runs got, with the median of their k; else it is mixed,
+            with the counts. A run that the study stopped gets no verdict.
+            """,
+        "compared": f"""
+            By the lowest level of the validation loss, of each run. Only settings of which no run diverged, stayed at
+            chance or collapsed are compared. A difference is that of the same seeds; its {LEVEL:.0%} interval is
+            Student's t, with one degree of freedom less than there are seeds. Two settings are told apart where
+            p < {1 - LEVEL:.2g} after Holm's correction over all that are compared. What comes from the number of
+            validation images, {images}, is stated beside it: more seeds do not lessen it. With one seed there are no
+            intervals.
+            """,
+        "recommended": f"""
+            Of the settings whose mean is within {v.NEAR:.0%} of the lowest (at least {v.LOSS_FLOOR:g} nats) and which
+            are not told apart from it, the one that comes near its lowest level first; one that fluctuates only where
+            none settles. A setting whose mean is further off is not recommended however wide its interval is. An
+            incomplete study recommends none.
+            """,
+    }

@@ -24,7 +24,7 @@ from convc.report.figures import (
     write_overview,
     write_setting_figures,
 )
-from convc.report.intervals import page_intervals, with_interval, write_intervals
+from convc.report.interval_figure import page_intervals, with_interval, write_intervals
 from convc.report.rules import rules
 from convc.report.summary import Recommendation, Summary
 from convc.report.tables import (

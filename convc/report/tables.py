@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from convc.report.facts import StudyFacts
 from convc.report.history import EpochRecord, RunHistory, Setting, rate_text
-from convc.report.intervals import with_interval
+from convc.report.interval_figure import with_interval
 from convc.report.summary import Comparison, Recommendation, Summary
 
 
