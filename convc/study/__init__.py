@@ -3,6 +3,7 @@
 `convc.study.folder` says what is written, `convc.study.workers` where runs may be trained.
 """
 
+from convc.study.compare import StudyComparison, compare_studies
 from convc.study.engine import StudyResult, run_study
 from convc.study.plan import RATES, SEEDS, StudyPlan, seeds_from
 from convc.study.watch import StudyWatch
@@ -13,10 +14,12 @@ __all__ = [
     "SEEDS",
     "Dask",
     "Processes",
+    "StudyComparison",
     "StudyPlan",
     "StudyResult",
     "StudyWatch",
     "Workers",
+    "compare_studies",
     "run_study",
     "seeds_from",
 ]

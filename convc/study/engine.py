@@ -25,7 +25,7 @@ from convc.report.refine import next_rates
 from convc.report.study_report import write_report
 from convc.report.summary import Recommendation, Summary, summarise
 from convc.runtime.targets import kind_of, resolve_target
-from convc.study.folder import Held, Key, StudyFolder
+from convc.study.folder import Key, StudyFolder
 from convc.study.plan import StudyPlan
 from convc.study.slices import Payload, Slice, SliceResult
 from convc.study.watch import StudyWatch
@@ -42,6 +42,7 @@ class StudyResult:
 
     summaries: tuple[Summary, ...]
     recommendation: Recommendation
+    facts: StudyFacts
     report: Path
 
     @property
@@ -87,7 +88,7 @@ class _Study:
         self.workers = workers or InProcess(watch.batch)
         self.began = perf_counter()
         self.compile_seconds: float | None = None
-        self.folder = StudyFolder(out, plan.fixed() | fingerprints(module, dataset))
+        self.folder = StudyFolder(out, plan.fixed() | fingerprints(module, dataset) | _counts(dataset))
         self.held = self.folder.claim(plan)
         self.plan = self.held.plan
         if self.plan.growing() != plan.growing():
@@ -159,7 +160,9 @@ class _Study:
                 self._take(key, result)
                 self._go_on(key, result.state, rivals, going)
 
-    def _go_on(self, key: Key, state: bytes, rivals: tuple[RunHistory, ...], going: dict[Future[SliceResult], Key]) -> None:
+    def _go_on(
+        self, key: Key, state: bytes, rivals: tuple[RunHistory, ...], going: dict[Future[SliceResult], Key]
+    ) -> None:
         """Give the next slice of a run to the crew; at its end write its last weights."""
         run = self.held.run(key)
         if self.held.over(key):
@@ -209,9 +212,8 @@ class _Study:
         """Train the settings that were added before; then add more, while the budget lasts and there are some."""
         self._train_refined()
         while self.plan.refine:
-            best = self._recommended(self._summaries(), complete=True).setting
             left = self.plan.budget - self.spent
-            new = self._next_settings(best, left // (self.plan.epochs * len(self.plan.seeds))) if best else ()
+            new = self._next_settings(left // (self.plan.epochs * len(self.plan.seeds)))
             if not new:
                 return
             self.held.refined += new
@@ -219,13 +221,20 @@ class _Study:
             self.watch.refines(new, left)
             self._train_refined()
 
-    def _next_settings(self, best: Setting, count: int) -> tuple[Setting, ...]:
+    def _next_settings(self, count: int) -> tuple[Setting, ...]:
         """Up to `count` settings with rates that are not there yet, and the other factors of the best one."""
-        comparable = [s for s in self._summaries() if s.setting.factors == best.factors]
-        rates = next_rates(comparable, count) if count else ()
-        return tuple(Setting(lr, best.factors) for lr in rates)
+        if not count:
+            return ()
+        summaries = self._summaries()
+        best = self._recommended(summaries, complete=True).setting
+        factors = (best or self.plan.settings[0]).factors
+        rates = next_rates([s for s in summaries if s.setting.factors == factors], count)
+        return tuple(Setting(lr, factors) for lr in rates)
 
     def _train_refined(self) -> None:
+        """To their end, or until one has fallen behind the best of the runs that were asked for."""
+        if not self.held.refined:
+            return
         asked = [summary for summary in self._summaries() if summary.asked]
         best = self._recommended(asked, complete=True).setting
         rivals = tuple(run for summary in asked if summary.setting == best for run in summary.runs)
@@ -283,12 +292,17 @@ class _Study:
             wall_seconds=self.folder.wall_seconds(perf_counter() - self.began),
         )
         write_report(self.folder.out, summaries, recommendation, facts)
-        return StudyResult(summaries, recommendation, self.folder.out / "report.html")
+        return StudyResult(summaries, recommendation, facts, self.folder.out / "report.html")
 
     def _budget_text(self) -> str:
         if self.plan.refine:
             return f"{self.plan.budget} epochs at rates added by the study, of which {self.spent} were used"
         return f"{self.spent} epochs at rates added by the study" if self.held.refined else ""
+
+
+def _counts(dataset: Dataset) -> dict[str, int]:
+    """What judging the runs takes of the data."""
+    return {"classes": dataset.classes, "validation images": len(dataset.validation)}
 
 
 def machine_text() -> str:

@@ -235,8 +235,8 @@ def _held(stored: Stored, plan: StudyPlan, out: Path) -> tuple[Held, dict[str, s
     strange = [run.name for key, run in held.runs.items() if key not in held.keys]
     if strange:
         raise DataError(
-            f"{out / 'history.csv'} has the run {strange[0]}, which is not one of study.json; delete its rows, or choose "
-            "another --out"
+            f"{out / 'history.csv'} has the run {strange[0]}, which study.json has not; delete its rows, or "
+            "choose another --out"
         )
     return held, {old: new for old, new in names.items() if old != new}
 

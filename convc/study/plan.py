@@ -8,12 +8,12 @@ from itertools import product
 from typing import Any
 
 import convc.optim
-from convc.checks import choice, flag, instance, seed_of, whole
+from convc.checks import choice, instance, seed_of, whole
 from convc.errors import DataError, RunError
 from convc.optim import Optimizer
 from convc.report.history import Setting, rate_text
 from convc.runtime.numbers import optimizer_number
-from convc.runtime.targets import kind_of
+from convc.runtime.targets import kind_of, resolve_target
 from convc.schedule import check_rate, schedule
 from convc.train import check_count
 
@@ -116,7 +116,7 @@ class StudyPlan:
     def fixed(self) -> dict[str, Any]:
         """The settings that no run of the folder may differ in."""
         names = ("model", "data", "optimizer", "schedule", "batch")
-        return {name: getattr(self, name) for name in names} | {"target": kind_of(self.target)}
+        return {name: getattr(self, name) for name in names} | {"target": kind_of(resolve_target(self.target))}
 
     def growing(self) -> dict[str, Any]:
         """The settings that there may be more of later."""

@@ -134,7 +134,7 @@ class Dask:
             try:
                 yield Crew(partial(_submit, executor, key), self._count + 1)
             finally:
-                executor.shutdown(wait=False, cancel_futures=True)
+                executor.shutdown(wait=False)
                 client.unregister_worker_plugin(key)
 
     def _client(self, distributed: Any) -> Any:
@@ -149,9 +149,7 @@ class Dask:
         if client.nthreads():
             return client
         client.close()
-        raise RunError(
-            f"the Dask scheduler at {self.address} has no workers; start `dask worker {self.address}` first"
-        )
+        raise RunError(f"the Dask scheduler at {self.address} has no workers; start `dask worker {self.address}` first")
 
 
 def _distributed() -> Any:
