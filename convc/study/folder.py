@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from convc.build.files import read_whole, sync_folder, write_atomically
+from convc.build.files import read_whole, remove_partial, sync_folder, write_atomically
 from convc.checkpoint import read_settings, refuse_others, run_name, saved_epoch, write_settings
 from convc.errors import DataError
 from convc.report.history import (
@@ -91,6 +91,7 @@ class StudyFolder:
 
         Raises DataError where the folder holds anything else, or a study that differs in what is fixed.
         """
+        remove_partial(self.out / "weights")
         if not (self.out / "history.csv").exists():  # settings without a single epoch are not worth keeping
             held = Held(plan)
             self.write_settings(held)
