@@ -22,7 +22,6 @@ from convc.report.facts import StudyFacts
 from convc.report.history import RunHistory, Setting
 from convc.report.recommend import recommend
 from convc.report.refine import next_rates
-from convc.report.study_report import write_report
 from convc.report.summary import Recommendation, Summary, summarise
 from convc.runtime.targets import kind_of, resolve_target
 from convc.study.folder import Key, StudyFolder
@@ -266,6 +265,8 @@ class _Study:
         return recommend(summaries, validation_images=len(self.dataset.validation), complete=complete)
 
     def _report(self) -> StudyResult:
+        from convc.report.study_report import write_report  # here: worker processes draw nothing
+
         plan, data = self.plan, self.dataset
         summaries = self._summaries()
         recommendation = self._recommended(summaries, complete=all(map(self.held.over, self.held.keys)))

@@ -68,12 +68,12 @@ class StudyPlan:
             schedule(self.schedule, lr, self.epochs)
 
     def _momenta(self) -> tuple[float, ...]:
+        instance(self.momenta, (tuple, list), "the momenta of a study are a tuple, such as (0.0, 0.9)")
         known = {field.name for field in fields(self._rule)}  # type: ignore[arg-type]
         if "momentum" not in known:
-            if len(self.momenta):
+            if self.momenta:
                 raise RunError(f"{self.optimizer} has no momentum; leave out --momentum, or choose --optimizer sgd")
             return ()
-        instance(self.momenta, (tuple, list), "the momenta of a study are a tuple, such as (0.0, 0.9)")
         given = self.momenta or (MOMENTUM,)
         return _several(given, "momenta", lambda value: optimizer_number("momentum", value), str)
 

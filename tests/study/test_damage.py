@@ -34,7 +34,7 @@ CHECKPOINT = "checkpoint/lr_0.02_seed_7.safetensors"
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convc.study.engine.write_report", lambda *_: None)
+    monkeypatch.setattr("convc.report.study_report.write_report", lambda *_: None)
 
 
 def study(model: nn.Module, bands: Dataset, out: Path) -> dict[str, bytes]:

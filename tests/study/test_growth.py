@@ -21,7 +21,7 @@ PLAN = StudyPlan("tiny", "bands", rates=(1e30, 0.1, 0.02), seeds=(7, 8), epochs=
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "write_report", lambda *_: None)
+    monkeypatch.setattr("convc.report.study_report.write_report", lambda *_: None)
     monkeypatch.setattr(engine, "SLICE_SECONDS", 0.0)
 
 
@@ -34,7 +34,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def whole(bands: Dataset, shared_model: Module, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "write_report", lambda *_: None)
+        patch.setattr("convc.report.study_report.write_report", lambda *_: None)
         run_study(PLAN, shared_model, bands, out)
     return contents(out)
 

@@ -42,7 +42,7 @@ def slices_of_one_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 def reports(monkeypatch: pytest.MonkeyPatch) -> Reports:
     """What would have been reported, without drawing the figures."""
     written: Reports = []
-    monkeypatch.setattr(engine, "write_report", lambda out, *told: written.append(told))
+    monkeypatch.setattr("convc.report.study_report.write_report", lambda out, *told: written.append(told))
     return written
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ PLAN = StudyPlan("tiny", "bands", rates=(1e30, 0.1, 0.02), seeds=(7, 8), epochs=
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "write_report", lambda *_: None)
+    monkeypatch.setattr("convc.report.study_report.write_report", lambda *_: None)
     monkeypatch.setattr(engine, "SLICE_SECONDS", 0.0)
 
 
@@ -133,10 +134,11 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_what_a_worker_raises_is_raised_here(model: Module, bands: Dataset, tmp_path: Path) -> None:
+def test_what_a_worker_cannot_load_is_raised_by_its_first_slice(threads: Callable[[int], None]) -> None:
+    threads(1)
     workers.hold("broken", b"no pickle", 1)
     try:
-        with pytest.raises(Exception, match="pickle"):
+        with pytest.raises(Exception, match="invalid load key"):
             workers.train_held("broken", None)  # type: ignore[arg-type]
     finally:
         workers.release("broken")
