@@ -15,10 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from convc.report.canvas import GREY, PALE
+from convc.report.canvas import GREY, INK, PALE
 from convc.report.history import RunHistory
 
-_TICK_SIZE = 10.0  # points
+LEFT, RIGHT, BOTTOM, TOP = 50.0, 14.0, 38.0, 28.0
+"""Margins of axes in their panel, in points."""
+_TICK_SIZE = 11.0  # points
 _LEAST_LOSS = 1e-4  # nats; a log axis has no zero
 _LARGEST_LOSS = 10.0  # times the loss at chance: a loss on its way to infinity must not flatten the others
 _LEAST_ERROR = 1e-4
@@ -84,7 +86,7 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
 def epoch_axis(ax: Axes, epochs: int) -> None:
     """Whole epochs along x, from 1 to `epochs`, a light grid, no box."""
     margin = 0.02 * epochs
-    ax.set_xlim(1 - margin, epochs + margin)
+    ax.set_xlim(max(1 - margin, 0.5), epochs + margin)  # there is no epoch 0 to put a tick at
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     ax.set_xlabel("epoch", color=GREY)
     quiet(ax)
@@ -146,6 +148,38 @@ def labels_beside(ax: Axes, labels: Sequence[Label], gap: float = 14.0) -> None:
             color=label.color,
             fontweight="bold" if label.bold else "normal",
         )
+
+
+def panel_title(ax: Axes, text: str) -> None:
+    """What stands above the axes, from the left edge of the panel."""
+    ax.annotate(text, (0, 1), xytext=(-LEFT + 6, 11), xycoords="axes fraction", textcoords="offset points", color=GREY)
+
+
+def line_keys(ax: Axes, keys: Sequence[tuple[str, str]]) -> None:
+    """What the lines are, right of the title, each (text, colour)."""
+    lines = [ax.plot([], [], color=color, linewidth=2.4, label=text)[0] for text, color in keys]
+    legend = ax.legend(
+        handles=lines,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=len(keys),
+        frameon=False,
+        handlelength=1.2,
+        handletextpad=0.5,
+        columnspacing=1.2,
+        borderaxespad=0.1,
+        labelcolor="linecolor",
+    )
+    legend.set_zorder(8)
+
+
+def write_head(figure: Figure, title: str, lines: Sequence[str]) -> None:
+    """A headline at the top of the figure, and lines of text below it."""
+    width, height = 72 * figure.get_size_inches()
+    figure.text(12 / width, 1 - 12 / height, title, fontsize=15, fontweight="bold", color=INK, va="top")
+    below = 34 + 18 * title.count("\n")
+    for i, line in enumerate(lines):
+        figure.text(12 / width, 1 - (below + 15 * i) / height, line, fontsize=10.5, color=GREY, va="top")
 
 
 def axis_fraction(ax: Axes, y: float) -> float:

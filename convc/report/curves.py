@@ -12,13 +12,14 @@ from convc.report.axes import Limits, clip_losses
 from convc.report.canvas import DASHES, PALETTE, PAPER
 from convc.report.history import RunHistory, Setting
 from convc.report.summary import Summary
+from convc.report.verdict import non_finite
 
 QUARTILES_FROM = 8  # seeds; of fewer, quartiles are one or two runs, and the band is all of them
 _THIN = 0.7  # points, of a single seed's line
 
 
 @dataclass(frozen=True)
-class Curve:
+class SettingCurves:
     """One setting: its runs of one epoch or more, its colour and dashes, whether it is the recommended one."""
 
     summary: Summary
@@ -50,16 +51,17 @@ class Curve:
 
     @property
     def ending(self) -> str:
-        """How runs ended before their time: "NaN at epoch 3", "2 of 3 seeds ended in NaN", or nothing."""
+        """How runs ended before their time: "NaN at epoch 3", "NaN in 2 of 3 seeds", "stopped at epoch 9", or none."""
         ended = [run for run in self.runs if run.ended_early]
         stopped = [run for run in self.runs if run.stopped]
         if len(self.runs) == 1 and ended:
-            return f"ended in NaN at epoch {len(self.runs[0].epochs)}"
+            return f"{non_finite(self.runs[0])} at epoch {len(self.runs[0].epochs)}"
         if ended:
-            return f"{len(ended)} of {len(self.runs)} seeds ended in NaN"
+            kinds = " or ".join(sorted({non_finite(run) for run in ended}))
+            return f"{kinds} in {len(ended)} of {len(self.runs)} seeds"
         if stopped:
-            epochs = sorted({len(run.epochs) for run in stopped})
-            return f"stopped at epoch {' and '.join(map(str, epochs))}"
+            first, last = (pick(len(run.epochs) for run in stopped) for pick in (min, max))
+            return f"stopped at epoch {first}" if first == last else f"stopped at epochs {first} to {last}"
         return ""
 
 
@@ -78,13 +80,21 @@ def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def draw_band(
-    ax: Axes, values: np.ndarray, color: str, dashes: str = "-", *, width: float = 2.0, single: bool, zorder: float = 3
+    ax: Axes,
+    values: np.ndarray,
+    color: str,
+    dashes: str = "-",
+    *,
+    width: float = 2.0,
+    shade: float = 0.18,
+    single: bool,
+    zorder: float = 3,
 ) -> np.ndarray:
     """The median of values [runs, epochs] as a line in its band, with `single` each seed as a thin line; the median."""
     median, low, high = band(values)
     epochs = np.arange(1, len(median) + 1)
     if len(values) > 1:
-        ax.fill_between(epochs, low, high, color=color, alpha=0.18, linewidth=0, zorder=zorder - 1)
+        ax.fill_between(epochs, low, high, color=color, alpha=shade, linewidth=0, zorder=zorder - 1)
     if single and len(values) > 1:
         for row in values:
             ax.plot(epochs, row, color=color, linewidth=_THIN, alpha=0.45, zorder=zorder - 0.5)
@@ -93,13 +103,13 @@ def draw_band(
     return median
 
 
-def draw_endings(ax: Axes, curve: Curve, values: np.ndarray, otherwise: float) -> None:
+def draw_endings(ax: Axes, curve: SettingCurves, values: np.ndarray, otherwise: float) -> None:
     """A cross where a run ended in NaN, at its last point or at `otherwise`, and a bar where one was stopped."""
     for run, row in zip(curve.runs, values):
         if not (run.ended_early or run.stopped):
             continue
         x, y = last_point(row, otherwise, len(run.epochs))
-        mark, size = ("X", 9) if run.ended_early else ("|", 11)
+        mark, size = ("X", 9) if run.ended_early else ("|", 9)
         edge = PAPER if run.ended_early else curve.color
         ax.plot([x], [y], mark, markersize=size, color=curve.color, markeredgecolor=edge, clip_on=False, zorder=6)
 
@@ -110,7 +120,7 @@ def last_point(row: np.ndarray, otherwise: float, epoch: int) -> tuple[int, floa
     return (int(finite[-1]) + 1, float(row[finite[-1]])) if finite.size else (epoch, otherwise)
 
 
-def curves(summaries: Sequence[Summary], recommended: Setting | None) -> list[Curve]:
+def setting_curves(summaries: Sequence[Summary], recommended: Setting | None) -> list[SettingCurves]:
     """The settings that have epochs, in the order given: a colour for each rate, dashes for each second factor.
 
     Rates that were asked for come first in the palette, so that a refined study keeps the colours of the first.
@@ -123,5 +133,5 @@ def curves(summaries: Sequence[Summary], recommended: Setting | None) -> list[Cu
     for summary, runs in drawn:
         round_, color = divmod(rates.index(summary.setting.lr), len(PALETTE))
         dashes = DASHES[(factors.index(summary.setting.factors) + round_) % len(DASHES)]
-        looks.append(Curve(summary, runs, PALETTE[color], dashes, summary.setting == recommended))
+        looks.append(SettingCurves(summary, runs, PALETTE[color], dashes, summary.setting == recommended))
     return [curve for curve in looks if curve.runs]

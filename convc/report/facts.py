@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convc.errors import DataError
@@ -51,3 +52,59 @@ class StudyFacts:
             twice = [str(item) for i, item in enumerate(given) if item in given[:i]]
             if twice:
                 raise DataError(f"each {what} is studied once, but {twice[0]} comes twice; leave one out")
+
+
+def facts_lines(facts: StudyFacts) -> list[tuple[str, str]]:
+    """What was run, as (name, text)."""
+    lines = [
+        ("Model", f"{facts.model}, {facts.parameters:,} parameters, mode {facts.mode}"),
+        (
+            "Data",
+            f"{facts.dataset}, {facts.classes} classes; {facts.train_images} images to train on, "
+            f"{facts.validation_images} for validation, {facts.test_images} for the test",
+        ),
+        (
+            "Training",
+            f"{facts.optimizer}; schedule: {facts.schedule}; batch {facts.batch}, {count(facts.epochs, 'epoch')}",
+        ),
+        ("Runs", f"{count(len(facts.settings), 'setting')}, each with {seeds_text(facts.seeds)}"),
+    ]
+    if facts.refined:
+        lines.append(("Added by the study", listing(facts.refined)))
+    if facts.budget:
+        lines.append(("Budget", facts.budget))
+    lines.append(("Target", f"{facts.target} on {facts.machine}; {facts.workers}"))
+    times = [(facts.compile_seconds, "to compile, once for all runs"), (facts.wall_seconds, "for the whole study")]
+    known = [f"{seconds:.1f} s {what}" for seconds, what in times if seconds is not None]
+    if known:
+        lines.append(("Time", ", ".join(known)))
+    return lines
+
+
+def subtitle(facts: StudyFacts, incomplete: bool) -> str:
+    """The study in a line."""
+    return (
+        f"{facts.model} on {facts.dataset}: {count(facts.epochs, 'epoch')} of {facts.optimizer}, batch {facts.batch}, "
+        f"{seeds_text(facts.seeds)}{'; incomplete' if incomplete else ''}"
+    )
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """`seed 3`, `seeds 0 to 2`, or `seeds 0, 5 and 7`."""
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {', '.join(map(str, seeds[:-1]))} and {seeds[-1]}"
+
+
+def listing(settings: Sequence[Setting]) -> str:
+    """`0.01, 0.005 and 0.001`; semicolons where the settings themselves have commas."""
+    names = [str(setting) for setting in settings]
+    comma = "; " if any("," in name for name in names) else ", "
+    return names[0] if len(names) == 1 else f"{comma.join(names[:-1])} and {names[-1]}"
+
+
+def count(number: int, what: str) -> str:
+    """`1 epoch`, `30 epochs`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -17,6 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from convc.report.axes import (
+    BOTTOM,
+    LEFT,
+    RIGHT,
+    TOP,
     Frame,
     Label,
     accuracy_axis,
@@ -25,21 +29,23 @@ from convc.report.axes import (
     chance_line,
     epoch_axis,
     labels_beside,
+    line_keys,
     loss_axis,
+    panel_title,
+    write_head,
 )
-from convc.report.canvas import GREY, INK, PALE, inline_svg, plain_style, save_png
-from convc.report.curves import Curve, draw_band, draw_endings, last_point
+from convc.report.canvas import GREY, PALE, inline_svg, plain_style, save_png
+from convc.report.curves import QUARTILES_FROM, SettingCurves, draw_band, draw_endings, last_point
 
 Panel = Callable[[Axes], None]
 
-# In points (1/72 inch), which a page shows as pixels on a phone of 390: margins of the axes, and sizes of a panel.
-LEFT, RIGHT, BOTTOM, TOP = 46.0, 14.0, 38.0, 28.0
+# In points (1/72 inch), which a page shows as pixels on a phone of 390.
 _BESIDE = 56.0  # right of the axes, for a learning rate
 _PAGE_WIDTH, _PAGE_HEIGHT = 358.0, 250.0
 _FILE_WIDTH, _FILE_HEIGHT = 500.0, 300.0
 
 
-def write_setting_figures(folder: Path, curve: Curve, frame: Frame) -> tuple[Path, Path]:
+def write_setting_figures(folder: Path, curve: SettingCurves, frame: Frame) -> tuple[Path, Path]:
     """Write loss_lr_<rate>.png and accuracy_lr_<rate>.png into `folder`; equal numbers give equal bytes."""
     paths = []
     for kind, panel in (("loss", loss_panel(curve, frame)), ("accuracy", accuracy_panel(curve, frame))):
@@ -47,22 +53,22 @@ def write_setting_figures(folder: Path, curve: Curve, frame: Frame) -> tuple[Pat
         head = 34.0 + 15.0 * len(words)
         with plain_style():
             figure = Figure(figsize=(_FILE_WIDTH / 72, (_FILE_HEIGHT + head) / 72))
-            _headline(figure, title, words)
+            write_head(figure, title, words)
             panel(add_axes(figure, LEFT, BOTTOM, _FILE_WIDTH - LEFT - RIGHT, _FILE_HEIGHT - BOTTOM - TOP))
             paths.append(save_png(figure, folder / f"{kind}_{curve.setting.file_name}.png"))
     return paths[0], paths[1]
 
 
-def write_overview(path: Path, drawn: Sequence[Curve], frame: Frame, headline: str, subtitle: str) -> Path:
+def write_overview(path: Path, drawn: Sequence[SettingCurves], frame: Frame, headline: str, subtitle: str) -> Path:
     """Write the overview: validation loss and test accuracy of all settings, a row for each second factor, verdicts."""
     rows = groups(drawn)
     words = [textwrap.wrap(f"{curve.setting}: {curve.summary.words}", 130) for curve in drawn]
-    head = 66.0 + 18.0 * (len(textwrap.wrap(headline, 84)) - 1)
+    head = 58.0 + 18.0 * (len(textwrap.wrap(headline, 84)) - 1)
     foot = 15.0 * sum(map(len, words)) + 12.0
     width, height = 2 * _FILE_WIDTH, head + len(rows) * _FILE_HEIGHT + foot
     with plain_style():
         figure = Figure(figsize=(width / 72, height / 72))
-        _headline(figure, "\n".join(textwrap.wrap(headline, 84)), [subtitle])
+        write_head(figure, "\n".join(textwrap.wrap(headline, 84)), [subtitle])
         for row, (name, group) in enumerate(rows):
             bottom = height - head - (row + 1) * _FILE_HEIGHT + BOTTOM
             size = (_FILE_WIDTH - LEFT - _BESIDE, _FILE_HEIGHT - BOTTOM - TOP)
@@ -86,16 +92,16 @@ def page_figure(panel: Panel, alt: str, *, labels: bool = False) -> str:
         return inline_svg(figure, alt)
 
 
-def groups(drawn: Sequence[Curve]) -> list[tuple[str, list[Curve]]]:
+def groups(drawn: Sequence[SettingCurves]) -> list[tuple[str, list[SettingCurves]]]:
     """The curves by their second factor, each with its name: "momentum 0.9", or "" where there is none."""
 
-    def name(curve: Curve) -> str:
+    def name(curve: SettingCurves) -> str:
         return ", ".join(f"{factor} {value!r}" for factor, value in curve.setting.factors)
 
     return [(key, list(group)) for key, group in groupby(drawn, name)]
 
 
-def loss_panel(curve: Curve, frame: Frame) -> Panel:
+def loss_panel(curve: SettingCurves, frame: Frame) -> Panel:
     """Training and validation loss of one setting."""
 
     def draw(ax: Axes) -> None:
@@ -107,13 +113,13 @@ def loss_panel(curve: Curve, frame: Frame) -> Panel:
         draw_band(ax, validation, curve.color, width=2.4, single=True, zorder=4)
         _verdict_epochs(ax, curve)
         _endings(ax, curve, validation, frame.loss[1])
-        _title(ax, "loss (log scale)")
-        _keys(ax, [("training", GREY), ("validation", curve.color)])
+        panel_title(ax, "loss (log scale)")
+        line_keys(ax, [("training", GREY), ("validation", curve.color)])
 
     return draw
 
 
-def accuracy_panel(curve: Curve, frame: Frame) -> Panel:
+def accuracy_panel(curve: SettingCurves, frame: Frame) -> Panel:
     """Validation and test accuracy of one setting."""
 
     def draw(ax: Axes) -> None:
@@ -125,13 +131,13 @@ def accuracy_panel(curve: Curve, frame: Frame) -> Panel:
         draw_band(ax, validation, curve.color, width=2.4, single=True, zorder=4)
         _verdict_epochs(ax, curve)
         _endings(ax, curve, validation, 0.0)
-        _title(ax, "accuracy (stretched)")
-        _keys(ax, [("test", GREY), ("validation", curve.color)])
+        panel_title(ax, "accuracy (stretched)")
+        line_keys(ax, [("test", GREY), ("validation", curve.color)])
 
     return draw
 
 
-def overview_loss_panel(name: str, drawn: Sequence[Curve], frame: Frame) -> Panel:
+def overview_loss_panel(name: str, drawn: Sequence[SettingCurves], frame: Frame) -> Panel:
     """The validation losses of several settings; `name` is their second factor."""
 
     def draw(ax: Axes) -> None:
@@ -140,12 +146,12 @@ def overview_loss_panel(name: str, drawn: Sequence[Curve], frame: Frame) -> Pane
         _chance_loss(ax, frame)
         values = [curve.losses("validation_loss", frame.validation_loss) for curve in drawn]
         _overview(ax, drawn, values, frame.validation_loss[1])
-        _title(ax, f"{name}: validation loss" if name else "validation loss (log scale)")
+        panel_title(ax, f"{name}: validation loss" if name else "validation loss (log scale)")
 
     return draw
 
 
-def overview_accuracy_panel(name: str, drawn: Sequence[Curve], frame: Frame) -> Panel:
+def overview_accuracy_panel(name: str, drawn: Sequence[SettingCurves], frame: Frame) -> Panel:
     """The test accuracies of several settings, likewise."""
 
     def draw(ax: Axes) -> None:
@@ -153,59 +159,41 @@ def overview_accuracy_panel(name: str, drawn: Sequence[Curve], frame: Frame) -> 
         accuracy_axis(ax, frame.accuracy)
         _chance_accuracy(ax, frame)
         _overview(ax, drawn, [curve.accuracies("test_accuracy") for curve in drawn], 0.0)
-        _title(ax, f"{name}: test accuracy" if name else "test accuracy (stretched towards 100%)")
+        panel_title(ax, f"{name}: test accuracy" if name else "test accuracy (stretched towards 100%)")
 
     return draw
 
 
-def _overview(ax: Axes, drawn: Sequence[Curve], values: Sequence[np.ndarray], otherwise: float) -> None:
+def _overview(ax: Axes, drawn: Sequence[SettingCurves], values: Sequence[np.ndarray], otherwise: float) -> None:
     labels = []
     for curve, rows in zip(drawn, values):
         width, zorder = (3.2, 5) if curve.recommended else (1.5, 3)
-        median = draw_band(ax, rows, curve.color, curve.dashes, width=width, single=False, zorder=zorder)
+        few = len(rows) < QUARTILES_FROM
+        median = draw_band(
+            ax, rows, curve.color, curve.dashes, width=width, shade=0.08 if few else 0.13, single=few, zorder=zorder
+        )
         draw_endings(ax, curve, rows, otherwise)
         x, y = last_point(median, otherwise, curve.length)
         labels.append(Label(repr(float(curve.setting.lr)), x, y, curve.color, curve.recommended))
     labels_beside(ax, labels)
 
 
-def _endings(ax: Axes, curve: Curve, values: np.ndarray, otherwise: float) -> None:
+def _endings(ax: Axes, curve: SettingCurves, values: np.ndarray, otherwise: float) -> None:
     draw_endings(ax, curve, values, otherwise)
     if not curve.ending:
         return
     end = max(last_point(row, otherwise, len(run.epochs)) for run, row in zip(curve.runs, values))
-    low, right = axis_fraction(ax, end[1]) < 0.85, end[0] > 0.6 * ax.get_xlim()[1]
-    label = ax.annotate(curve.ending, end, xytext=(-9 if right else 9, 11 if low else -13), textcoords="offset points")
+    height, right = axis_fraction(ax, end[1]), end[0] > 0.6 * ax.get_xlim()[1]
+    rise = -13 if height > 0.85 else 11 if height > 0.12 else 25  # clear of the name of chance, below and above
+    label = ax.annotate(curve.ending, end, xytext=(-9 if right else 9, rise), textcoords="offset points")
     label.set(va="center", ha="right" if right else "left", color=curve.color, fontsize=10.5, zorder=7)
 
 
-def _verdict_epochs(ax: Axes, curve: Curve) -> None:
+def _verdict_epochs(ax: Axes, curve: SettingCurves) -> None:
     """A faint line at the epoch that each seed's verdict names."""
     for verdict in curve.summary.verdicts:
         if verdict is not None and verdict.epoch is not None:
             ax.axvline(verdict.epoch, color=PALE, linewidth=1.2, zorder=0)
-
-
-def _title(ax: Axes, text: str) -> None:
-    ax.annotate(text, (0, 1), xytext=(-LEFT + 6, 11), xycoords="axes fraction", textcoords="offset points", color=GREY)
-
-
-def _keys(ax: Axes, keys: Sequence[tuple[str, str]]) -> None:
-    """What the lines are, right of the title, each (text, colour)."""
-    lines = [ax.plot([], [], color=color, linewidth=2.4, label=text)[0] for text, color in keys]
-    legend = ax.legend(
-        handles=lines,
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.0),
-        ncols=len(keys),
-        frameon=False,
-        handlelength=1.2,
-        handletextpad=0.5,
-        columnspacing=1.2,
-        borderaxespad=0.1,
-        labelcolor="linecolor",
-    )
-    legend.set_zorder(8)
 
 
 def _chance_loss(ax: Axes, frame: Frame) -> None:
@@ -214,11 +202,3 @@ def _chance_loss(ax: Axes, frame: Frame) -> None:
 
 def _chance_accuracy(ax: Axes, frame: Frame) -> None:
     chance_line(ax, 1 / frame.classes, f"chance: {100 / frame.classes:.3g}%")
-
-
-def _headline(figure: Figure, title: str, lines: Sequence[str]) -> None:
-    width, height = 72 * figure.get_size_inches()
-    figure.text(12 / width, 1 - 12 / height, title, fontsize=15, fontweight="bold", color=INK, va="top")
-    below = 34 + 18 * title.count("\n")
-    for i, line in enumerate(lines):
-        figure.text(12 / width, 1 - (below + 15 * i) / height, line, fontsize=10.5, color=GREY, va="top")

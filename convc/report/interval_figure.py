@@ -19,11 +19,11 @@ NORMAL_95 = 1.959964
 _LINEAR = 0.01  # nats; below, differences stand on a linear scale, beyond, on a logarithmic one
 _TICKS = (-10.0, -1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 10.0)
 _ROW, _ABOVE, _BELOW, _WIDTH = 30.0, 30.0, 54.0, 358.0  # points
-_CHARACTER = 6.4  # points, the widest that a label's usual character is
+_CHARACTER = 6.9  # points, the widest that a label's usual character is
 
 
 def write_intervals(path: Path, comparisons: Sequence[Comparison]) -> Path:
-    """Write the figure of the comparisons that have an interval (one at least); equal numbers give equal bytes."""
+    """Write the figure of comparisons that all have an interval, one at least; equal numbers give equal bytes."""
     with plain_style():
         return save_png(_figure(comparisons), path)
 
@@ -34,28 +34,24 @@ def page_intervals(comparisons: Sequence[Comparison], alt: str) -> str:
         return inline_svg(_figure(comparisons), alt)
 
 
-def with_interval(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Those whose interval is known: two seeds or more."""
-    return [c for c in comparisons if all(map(math.isfinite, (c.difference, c.low, c.high)))]
-
-
-def _figure(comparisons: Sequence[Comparison]) -> Figure:
-    shown = with_interval(comparisons)
-    left = 16 + _CHARACTER * max(len(str(c.setting)) for c in shown)
+def _figure(shown: Sequence[Comparison]) -> Figure:
+    names = [str(c.setting).replace(", ", ",\n") for c in shown]
+    left = 16 + _CHARACTER * max(len(line) for name in names for line in name.split("\n"))
     figure = Figure(figsize=(_WIDTH / 72, (_ABOVE + _ROW * len(shown) + _BELOW) / 72))
     ax = add_axes(figure, left, _BELOW, _WIDTH - left - 14, _ROW * len(shown))
     quiet(ax)
     ax.grid(visible=False)
-    reach = max(_LINEAR, *(max(abs(c.low), abs(c.high)) for c in shown)) * 1.4
+    lows, highs = zip(*map(_extent, shown))
+    reach = 1.4 * max(_LINEAR, *map(abs, (*lows, *highs)))
     ax.set_xscale("symlog", linthresh=_LINEAR, linscale=0.7)
-    ax.set_xlim(-reach if min(c.low for c in shown) < -_LINEAR else -2 * _LINEAR, reach)
+    ax.set_xlim(-reach if min(lows) < -_LINEAR else -2 * _LINEAR, reach)
     ax.set_ylim(len(shown) - 0.5, -0.5)
     ax.xaxis.set_major_locator(FixedLocator([t for t in _TICKS if ax.get_xlim()[0] <= t <= reach]))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+g}" if value else "0"))
     ax.yaxis.set_major_locator(FixedLocator(range(len(shown))))
-    ax.set_yticklabels([str(c.setting) for c in shown], fontsize=11)
-    ax.set_xlabel("nats more than the recommended one\n(log scale beyond ±0.01)", color=GREY, fontsize=10.5)
+    ax.set_yticklabels(names, fontsize=11, linespacing=1.0)
+    ax.set_xlabel(f"nats more than the recommended one\n(log scale beyond ±{_LINEAR:g})", color=GREY, fontsize=10.5)
     ax.axvline(0, color=INK, linewidth=1.2, zorder=1)
     for tick in ax.xaxis.get_majorticklocs():
         ax.axvline(tick, color=PALE, linewidth=0.6, zorder=0)
@@ -66,6 +62,13 @@ def _figure(comparisons: Sequence[Comparison]) -> Figure:
         textcoords="offset points", color=GREY,
     )  # fmt: skip
     return figure
+
+
+def _extent(comparison: Comparison) -> tuple[float, float]:
+    """From where to where its interval and its bar reach."""
+    images = NORMAL_95 * comparison.images if math.isfinite(comparison.images) else 0.0
+    ends = (comparison.low, comparison.high, comparison.difference - images, comparison.difference + images)
+    return min(ends), max(ends)
 
 
 def _interval(ax: Axes, row: int, comparison: Comparison) -> None:

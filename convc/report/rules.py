@@ -25,8 +25,8 @@ def _verdicts(classes: int, images: int) -> dict[str, str]:
     return {
         "what is looked at": f"""
             Training loss, validation loss and validation accuracy; the test accuracy takes no part. A level is the
-            median over neighbouring epochs: a tenth of the run, at least 3, or a third of it where that is said. Levels
-            are compared over equally many epochs only. A swing is how far a peak or a trough stands off the mean of its
+            median over {v.LEVEL_EPOCHS} neighbouring epochs, or over a third of them where that is said; levels are
+            compared over equally many epochs only. A swing is how far a peak or a trough stands off the mean of its
             two neighbours, averaged over the last half of the epochs, where one that is neither counts as 0: a curve
             that only falls does not swing. Losses swing in relative terms, with {v.LOSS_FLOOR:g} added to each.
             """,

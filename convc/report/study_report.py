@@ -12,8 +12,8 @@ from convc.build.files import write_atomically
 from convc.errors import DataError
 from convc.report.axes import Frame
 from convc.report.canvas import curve_colors
-from convc.report.curves import QUARTILES_FROM, Curve, curves
-from convc.report.facts import StudyFacts
+from convc.report.curves import QUARTILES_FROM, SettingCurves, setting_curves
+from convc.report.facts import StudyFacts, facts_lines, listing, seeds_text, subtitle
 from convc.report.figures import (
     accuracy_panel,
     groups,
@@ -24,22 +24,20 @@ from convc.report.figures import (
     write_overview,
     write_setting_figures,
 )
-from convc.report.interval_figure import page_intervals, with_interval, write_intervals
+from convc.report.interval_figure import page_intervals, write_intervals
+from convc.report.intervals import LEVEL
 from convc.report.rules import rules
 from convc.report.summary import Recommendation, Summary
 from convc.report.tables import (
     SettingRow,
     band_text,
     comparison_row,
-    facts_lines,
     headline,
     limits_of,
-    listing,
     medians_text,
     missing_runs,
-    seeds_text,
     setting_row,
-    subtitle,
+    with_interval,
 )
 
 
@@ -65,7 +63,7 @@ def write_report(
     _check(summaries, facts)
     folder = Path(out_dir)
     ordered = _ordered(summaries, facts)
-    drawn = curves(ordered, recommendation.setting)
+    drawn = setting_curves(ordered, recommendation.setting)
     frame = Frame.around([run for s in ordered for run in s.runs], facts.epochs, facts.classes)
     missing = missing_runs(ordered, facts)
     head = headline(recommendation, facts, missing)
@@ -89,7 +87,6 @@ def write_report(
         "seeds": seeds_text(facts.seeds),
         "headline": head,
         "why": recommendation.why,
-        "look": listing(recommendation.look) if recommendation.look else "",
         "missing": missing,
         "rows": list(rows.values()),
         "comparisons": [comparison_row(c) for c in recommendation.comparisons],
@@ -98,11 +95,13 @@ def write_report(
         "medians": medians_text(len(facts.seeds)),
         "run": facts_lines(facts),
         "bands": band_text(len(facts.seeds), QUARTILES_FROM),
+        "thin": "Thin lines are the validation of single seeds." if len(facts.seeds) > 1 else "",
         "sections": sections,
+        "level": f"{LEVEL:.0%}",
         "intervals": bool(intervals),
-        "rules": rules(facts.classes),
+        "rules": rules(facts.classes, facts.validation_images),
     }
-    alt = "Differences of the validation loss to the recommended setting, with 95 % intervals"
+    alt = "Differences of the validation loss to the recommended setting, with their intervals"
     page = {
         "light": curve_colors(dark=False),
         "dark": curve_colors(dark=True),
@@ -136,7 +135,7 @@ def _ordered(summaries: Sequence[Summary], facts: StudyFacts) -> list[Summary]:
     return [by_setting.get(s) or Summary(s, (), (), None, "not run", s in facts.settings) for s in ordered]
 
 
-def _overview(drawn: Sequence[Curve], frame: Frame) -> list[tuple[str, str]]:
+def _overview(drawn: Sequence[SettingCurves], frame: Frame) -> list[tuple[str, str]]:
     """The panels of the overview, a pair for each second factor."""
     panels = []
     for name, group in groups(drawn):
@@ -147,7 +146,7 @@ def _overview(drawn: Sequence[Curve], frame: Frame) -> list[tuple[str, str]]:
     return panels
 
 
-def _panels(curve: Curve, frame: Frame) -> tuple[str, str]:
+def _panels(curve: SettingCurves, frame: Frame) -> tuple[str, str]:
     losses, accuracies = "Training and validation loss", "Validation and test accuracy"
     of = f"at learning rate {curve.setting}: {curve.summary.words}"
     return (

@@ -64,11 +64,16 @@ def summarise(
     `images` is the number of validation images. A run that was stopped gets no verdict. Raises DataError where a run
     is not of this setting, or a seed comes twice.
     """
-    runs = tuple(sorted(runs, key=lambda run: run.seed))
+    return summary_of(setting, [(run, None if run.stopped else judge(run, classes, images)) for run in runs], asked)
+
+
+def summary_of(setting: Setting, judged: Sequence[tuple[RunHistory, Verdict | None]], asked: bool = True) -> Summary:
+    """As `summarise`, of runs that were judged before."""
+    judged = sorted(judged, key=lambda pair: pair[0].seed)
+    runs, verdicts = tuple(run for run, _ in judged), tuple(verdict for _, verdict in judged)
     for before, run in zip((None, *runs), runs):
         if run.setting != setting or (before and before.seed == run.seed):
             raise DataError(f"the summary of {setting} takes one run of it for each seed, not {run}; leave that out")
-    verdicts = tuple(None if run.stopped else judge(run, classes, images) for run in runs)
     counts = Counter(verdict.outcome for verdict in verdicts if verdict is not None)
     outcome = next((found for found, count in counts.items() if 2 * count > counts.total()), None)
     summary = Summary(setting, runs, verdicts, outcome, "", asked)

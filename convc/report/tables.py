@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, median_low
 
 from scipy.special import stdtrit
 
-from convc.report.facts import StudyFacts
-from convc.report.history import EpochRecord, RunHistory, Setting, rate_text
-from convc.report.interval_figure import with_interval
+from convc.report.facts import StudyFacts, count, listing, seeds_text
+from convc.report.history import EpochRecord, RunHistory
+from convc.report.intervals import LEVEL, accuracy_error
 from convc.report.summary import Comparison, Recommendation, Summary
+from convc.report.verdict import Outcome, Verdict
+
+_NAMED = 3  # settings in a headline; more are counted
 
 
 @dataclass(frozen=True)
@@ -58,20 +61,21 @@ def setting_row(summary: Summary, facts: StudyFacts, recommended: bool) -> Setti
     """The row of a setting; medians over the seeds, with their range where there are several."""
     best = [record for record in map(best_epoch, summary.runs) if record is not None]
     last = [run.epochs[-1] for run in summary.runs if run.epochs and run.epochs[-1].finite]
-    begun = [(run, verdict) for run, verdict in zip(summary.runs, summary.verdicts) if run.epochs]
     by_seed = []
-    for run, verdict in begun:
-        words = verdict.words if verdict is not None else f"stopped at epoch {len(run.epochs)}"
+    for run, verdict in zip(summary.runs, summary.verdicts):
+        if not run.epochs:
+            continue
+        words = f"stopped at epoch {len(run.epochs)}" if verdict is None else f"{verdict.words} ({verdict.rule})"
         because = verdict.because if verdict is not None else "no verdict: others were better"
         by_seed.append((str(run.seed), words, because))
+    none = Cell("never finite" if by_seed else "not run")
     return SettingRow(
         setting=str(summary.setting),
-        words=summary.words if begun else "not run",
-        loss=_range([record.validation_loss for record in best], _loss) or Cell("never finite"),
-        accuracy=accuracy_range([record.test_accuracy for record in best], facts.test_images) or Cell("never finite"),
-        last_accuracy=accuracy_range([record.test_accuracy for record in last], facts.test_images)
-        or Cell("loss not finite"),
-        epochs=_arrival(summary),
+        words=summary.words if by_seed else "not run",
+        loss=_of_learned(summary, lambda verdict: verdict.loss, _loss),
+        accuracy=accuracy_range([record.test_accuracy for record in best], facts.test_images) or none,
+        last_accuracy=accuracy_range([record.test_accuracy for record in last], facts.test_images) or none,
+        epochs=_of_learned(summary, lambda verdict: verdict.arrival, lambda epoch: f"{epoch:g}"),
         recommended=recommended,
         added=not summary.asked,
         by_seed=tuple(by_seed),
@@ -97,19 +101,26 @@ def comparison_row(comparison: Comparison) -> ComparisonRow:
     )
 
 
+def with_interval(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Those whose interval is known: two seeds or more."""
+    return [c for c in comparisons if all(map(math.isfinite, (c.difference, c.low, c.high)))]
+
+
 def headline(recommendation: Recommendation, facts: StudyFacts, missing: Sequence[str]) -> str:
     """What is recommended and how sure that is, in one line."""
     setting = recommendation.setting
     if setting is None:
         return "Nothing can be recommended"
     take = f"Take learning rate {setting}"
-    if recommendation.level:
-        return f"{take}; {listing(recommendation.level)} cannot be told apart from it"
     if len(facts.seeds) == 1:
         return f"{take}; one seed cannot tell how sure that is"
+    level = recommendation.level
+    if level:
+        which = listing(level) if len(level) <= _NAMED else f"{len(level)} others"
+        return f"{take}; {which} cannot be told apart from it"
     others = recommendation.comparisons
     if others and not missing and all(c.apart and c.difference > 0 for c in others):
-        return f"{take}; every other one ended with a higher validation loss"
+        return f"{take}; every other one that learned has a higher validation loss"
     return take
 
 
@@ -125,38 +136,38 @@ def missing_runs(summaries: Sequence[Summary], facts: StudyFacts) -> list[str]:
             lines.append(f"Learning rate {setting} was not run with {seeds_text(none)}.")
         for seed in facts.seeds:
             run = runs.get((setting, seed))
-            count = _epochs(run)
-            if run is not None and 0 < count < facts.epochs and not run.ended_early:
-                lines.append(f"Learning rate {setting}, seed {seed}: {count} of {facts.epochs} epochs.")
+            done = _epochs(run)
+            if run is not None and 0 < done < facts.epochs and not run.ended_early:
+                lines.append(f"Learning rate {setting}, seed {seed}: {done} of {facts.epochs} epochs.")
     return lines
 
 
 def limits_of(summaries: Sequence[Summary], recommendation: Recommendation, facts: StudyFacts) -> list[str]:
     """What this study cannot conclude, a sentence or two each."""
     lines = []
-    count = len(facts.seeds)
-    if count == 1:
+    seeds = len(facts.seeds)
+    if seeds == 1:
         lines.append(
             "One seed: another one may order the settings otherwise. Intervals of differences need two seeds or more, "
             "and three are the least that says much."
         )
-    elif count < 5:
+    elif seeds < 5:
         lines.append(
-            f"{count} seeds: an interval reaches {_reach(count):.1f} standard deviations of the differences to either "
+            f"{seeds} seeds: an interval reaches {_reach(seeds):.1f} standard deviations of the differences to either "
             "side of their mean, so that only large differences show. More seeds into the same folder narrow it."
         )
     shown = [s for s in summaries if s.setting == recommendation.setting] or list(summaries)
     found = [r.test_accuracy for s in shown for run in s.runs if (r := best_epoch(run)) is not None]
     if found and facts.test_images:
         p = median(found) if recommendation.setting is not None else max(found)
-        points = 100 * math.sqrt(p * (1 - p) / facts.test_images)
+        points = 100 * accuracy_error(p, facts.test_images)
         lines.append(
             f"{facts.test_images} test images: one standard error of an accuracy of "
             f"{_percent(p, facts.test_images)} is {points:.2g} points. All seeds are tested on the same images, so "
             "more of them do not reduce it. The test accuracy takes no part in the choice."
         )
     lines.append(
-        f"Verdicts are on {_count(facts.epochs, 'epoch')} of this model on these data: with other epochs, batch sizes "
+        f"Verdicts are on {count(facts.epochs, 'epoch')} of this model on these data: with other epochs, batch sizes "
         "or schedules, the order may be another."
     )
     return lines
@@ -166,73 +177,27 @@ def band_text(seeds: int, quartiles_from: int) -> str:
     """What the lines and bands of the figures are."""
     if seeds == 1:
         return "Lines are the one seed's run."
-    extent = "the quartiles" if seeds >= quartiles_from else "lowest and highest"
+    few = seeds < quartiles_from
+    extent = "from the lowest to the highest, thin lines single seeds" if few else "the quartiles"
     return (
-        f"Lines are medians over {seeds} seeds, bands their {extent}; thin lines are single seeds. After a run has "
-        "ended, with NaN (a cross) or stopped (a bar), the median is over those that go on."
+        f"Lines are medians over {seeds} seeds, bands {extent}. After a run has ended, by NaN (a cross) or stopped (a "
+        "bar), the median is over those that go on."
     )
 
 
 def medians_text(seeds: int) -> str:
     """What the figures of the table of settings are."""
-    of = "One seed's figures." if seeds == 1 else f"Medians over {seeds} seeds, with their range."
-    return f"{of} “There” is the epoch of the lowest validation loss, whose weights are kept beside the last ones."
-
-
-def facts_lines(facts: StudyFacts) -> list[tuple[str, str]]:
-    """What was run, as (name, text)."""
-    lines = [
-        ("Model", f"{facts.model}, {facts.parameters:,} parameters, mode {facts.mode}"),
-        (
-            "Data",
-            f"{facts.dataset}, {facts.classes} classes; {facts.train_images} images to train on, "
-            f"{facts.validation_images} for validation, {facts.test_images} for the test",
-        ),
-        (
-            "Training",
-            f"{facts.optimizer}; {facts.schedule}; batch {facts.batch}, {_count(facts.epochs, 'epoch')}",
-        ),
-        ("Runs", f"{_count(len(facts.settings), 'setting')}, each with {seeds_text(facts.seeds)}"),
-    ]
-    if facts.refined:
-        lines.append(("Added by the study", listing(facts.refined)))
-    if facts.budget:
-        lines.append(("Budget", facts.budget))
-    lines.append(("Target", f"{facts.target} on {facts.machine}; {facts.workers}"))
-    times = [(facts.compile_seconds, "to compile, once for all runs"), (facts.wall_seconds, "for the whole study")]
-    known = [f"{seconds:.1f} s {what}" for seconds, what in times if seconds is not None]
-    if known:
-        lines.append(("Time", ", ".join(known)))
-    return lines
-
-
-def subtitle(facts: StudyFacts, incomplete: bool) -> str:
-    """The study in a line."""
+    of = "One seed's figures." if seeds == 1 else f"Medians over {seeds} seeds (of an even number the lower one), with "
+    of += "" if seeds == 1 else "their range."
     return (
-        f"{facts.model} on {facts.dataset}: {_count(facts.epochs, 'epoch')} of {facts.optimizer}, batch {facts.batch}, "
-        f"{seeds_text(facts.seeds)}{'; incomplete' if incomplete else ''}"
+        f"{of} A level is the median of neighbouring epochs. The best epoch is that of the lowest validation loss; its "
+        "weights are kept beside the last ones."
     )
 
 
 def best_epoch(run: RunHistory) -> EpochRecord | None:
     """The epoch of the lowest validation loss, the first of equals; None where none is finite."""
     return min((r for r in run.epochs if r.finite), key=lambda r: r.validation_loss, default=None)
-
-
-def seeds_text(seeds: Sequence[int]) -> str:
-    """`seed 3`, `seeds 0 to 2`, or `seeds 0, 5 and 7`."""
-    if len(seeds) == 1:
-        return f"seed {seeds[0]}"
-    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
-        return f"seeds {seeds[0]} to {seeds[-1]}"
-    return f"seeds {', '.join(map(str, seeds[:-1]))} and {seeds[-1]}"
-
-
-def listing(settings: Sequence[Setting | float]) -> str:
-    """`0.01, 0.005 and 0.001`; semicolons where the settings themselves have commas."""
-    names = [rate_text(item) if isinstance(item, float) else str(item) for item in settings]
-    comma = "; " if any("," in name for name in names) else ", "
-    return names[0] if len(names) == 1 else f"{comma.join(names[:-1])} and {names[-1]}"
 
 
 def accuracy_range(values: Sequence[float], images: int) -> Cell | None:
@@ -243,28 +208,31 @@ def accuracy_range(values: Sequence[float], images: int) -> Cell | None:
 def _range(values: Sequence[float], text: Callable[[float], str]) -> Cell | None:
     if not values:
         return None
-    low, middle, high = (text(value) for value in (min(values), median(values), max(values)))
+    low, middle, high = (text(value) for value in (min(values), median_low(values), max(values)))
     return Cell(middle) if low == high else Cell(middle, f"{low} to {high}")
 
 
-def _arrival(summary: Summary) -> Cell:
+def _of_learned(summary: Summary, figure: Callable[[Verdict], float | None], text: Callable[[float], str]) -> Cell:
+    """A figure of the runs that learned; how many they are, where others did not."""
     given = [verdict for verdict in summary.verdicts if verdict is not None]
-    epochs = [float(verdict.epoch) for verdict in given if verdict.epoch is not None]
-    cell = _range(epochs, lambda epoch: f"{epoch:g}")
+    values = [value for value in map(figure, given) if value is not None and math.isfinite(value)]
+    cell = _range(values, text)
+    if cell is None and given:
+        return Cell("too short" if any(v.outcome is Outcome.TOO_SHORT for v in given) else "none learned")
     if cell is None:
-        return Cell("did not" if given else "no verdict")
-    if len(epochs) == len(given):
+        return Cell("no verdict" if any(run.epochs for run in summary.runs) else "not run")
+    if len(values) == len(given):
         return cell
-    return Cell(cell.main, f"{cell.note}{', ' if cell.note else ''}{len(epochs)} of {len(given)} seeds")
+    return Cell(cell.main, f"{cell.note}{', ' if cell.note else ''}{len(values)} of {len(given)} seeds")
 
 
 def _epochs(run: RunHistory | None) -> int:
     return len(run.epochs) if run is not None else 0
 
 
-def _reach(count: int) -> float:
-    """Student's t at 97.5 % with count - 1 degrees of freedom, over the root of count."""
-    return float(stdtrit(count - 1, 0.975)) / math.sqrt(count)
+def _reach(seeds: int) -> float:
+    """What an interval over so many seeds reaches to either side, in standard deviations: t over the root of n."""
+    return float(stdtrit(seeds - 1, (1 + LEVEL) / 2)) / math.sqrt(seeds)
 
 
 def _loss(value: float) -> str:
@@ -281,7 +249,3 @@ def _signed(value: float) -> str:
 
 def _p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -23,6 +23,8 @@ IMAGES = 500
 """Validation images where the caller does not say: those of mnist5k. Fewer than there are only makes rules cautious."""
 # Below, half a run is two or three points, through which any story can be told.
 MIN_EPOCHS = 6
+# Epochs of a level, where it is not over a third of the run: a median of three is not moved by one odd epoch.
+LEVEL_EPOCHS = 3
 # An accuracy this many standard errors above chance is no chance: p = 3e-7 at each epoch, and a run has tens of them.
 CHANCE_ERRORS = 5
 # Two accuracies of one run that lie this far apart differ: p = 6e-5 for each pair, and a run has hundreds of them.
@@ -116,12 +118,7 @@ def non_finite(run: RunHistory) -> str:
 def lowest_level(run: RunHistory) -> float:
     """The lowest level of the run's validation loss, in nats; `run` has as many finite epochs as a level needs."""
     losses = [record.validation_loss for record in run.epochs if record.finite]
-    return min(levels(losses, width(len(losses))))
-
-
-def width(epochs: int) -> int:
-    """How many epochs a level is taken over, in a run of so many: a tenth of them, at least 3."""
-    return max(3, epochs // 10)
+    return min(levels(losses, LEVEL_EPOCHS))
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,7 @@ class Curve:
 
     @cached_property
     def at_chance(self) -> bool:
-        return levels(self.accuracy, width(self.count))[-1] <= chance_bound(self.classes, self.images)
+        return levels(self.accuracy, LEVEL_EPOCHS)[-1] <= chance_bound(self.classes, self.images)
 
     @cached_property
     def swing(self) -> float:
@@ -189,9 +186,8 @@ class Curve:
     @cached_property
     def arrival(self) -> int:
         """The first epoch near the lowest level whose window is so too."""
-        size = width(self.count)
-        start = next(i for i, level in enumerate(levels(self.validation, size)) if level <= self.near)
-        return next(i for i in range(start, start + size) if self.validation[i] <= self.near)
+        start = next(i for i, level in enumerate(levels(self.validation, LEVEL_EPOCHS)) if level <= self.near)
+        return next(i for i in range(start, start + LEVEL_EPOCHS) if self.validation[i] <= self.near)
 
     @property
     def _losses(self) -> tuple[list[float], list[float]]:
@@ -253,9 +249,8 @@ def _lost(c: Curve) -> Verdict | None:
 def _at_chance(c: Curve) -> Verdict | None:
     if not c.at_chance:
         return None
-    size = width(c.count)
-    level = median(c.accuracy[-size:])
-    because = f"validation accuracy over the last {size} epochs is {level:.1%}, where chance is {c.chance:.1%}"
+    level = median(c.accuracy[-LEVEL_EPOCHS:])
+    because = f"validation accuracy over the last {LEVEL_EPOCHS} epochs is {level:.1%}, where chance is {c.chance:.1%}"
     return c.verdict(Outcome.DIVERGED, "at chance", because)
 
 
@@ -272,11 +267,13 @@ def _dip(c: Curve) -> Verdict | None:
 
 
 def _fell_back(c: Curve) -> Verdict | None:
-    size = width(c.count)
-    best, last = _best_and_last(c.accuracy, size)
+    best, last = _best_and_last(c.accuracy, LEVEL_EPOCHS)
     if best - last <= max(LOST_ACCURACY, DROP_ERRORS * c.error(best, last)):
         return None
-    because = f"validation accuracy over the last {size} epochs, {last:.1%}, is below the best {size}, {best:.1%}"
+    because = (
+        f"validation accuracy over the last {LEVEL_EPOCHS} epochs, {last:.1%}, is below the best {LEVEL_EPOCHS}, "
+        f"{best:.1%}"
+    )
     return c.verdict(Outcome.FLUCTUATES, "fell back", because)
 
 
@@ -320,7 +317,7 @@ def _unsettled(c: Curve) -> Verdict | None:
 
 
 def _late(c: Curve) -> Verdict | None:
-    left = median(c.validation[-width(c.count) :]) > LOSS_FLOOR
+    left = median(c.validation[-LEVEL_EPOCHS:]) > LOSS_FLOOR
     if not left or c.arrival < c.count - c.third:
         return None
     because = (
