@@ -27,7 +27,7 @@ from study_pool import CLASSES, IMAGES, losses_by_image, read_pool, train_pool, 
 
 from convc.report.candidates import Candidate, candidates_of
 from convc.report.history import RunHistory, Setting
-from convc.report.intervals import LEVEL, loss_error, paired
+from convc.report.intervals import LEVEL, difference_error, loss_error, paired
 from convc.report.recommend import compare, recommend
 from convc.report.summary import Summary, summary_of
 from convc.report.verdict import Outcome, Verdict, judge
@@ -234,7 +234,7 @@ def images(rates: tuple[float, ...], seeds: int, epochs: tuple[int, ...]) -> Non
                 yield epoch, lr, f"{by_image[lr].mean():.3f}", f"{_error(by_image[lr]):.4f}", f"{stated[lr]:.4f}"
             for a, b in combinations(rates, 2):
                 differences = by_image[b] - by_image[a]
-                bound = math.hypot(stated[a], stated[b])
+                bound = difference_error(stated[a], stated[b])
                 yield epoch, f"{b} - {a}", f"{differences.mean():.3f}", f"{_error(differences):.4f}", f"{bound:.4f}"
 
     print_table(("epoch", "learning rate", "loss", "standard error, by image", "from the history"), rows())

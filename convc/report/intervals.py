@@ -10,6 +10,8 @@ from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.95
 """Of every interval; what lies outside is told apart."""
+SHARED = 0.5
+"""How much of the variance that comes from the images two settings have in common: they misread the same ones."""
 
 
 def accuracy_error(accuracy: float, images: int) -> float:
@@ -22,10 +24,20 @@ def loss_error(loss: float, accuracy: float, images: int) -> float:
 
     A history has no losses of single images. Most of the loss is that of the images that were misread, a share q =
     1 - `accuracy` of all. Taken as exponential among these and 0 elsewhere, one image's loss has the mean `loss` and
-    the variance (2 / q - 1) loss^2. At least one image counts as misread.
+    the variance (2 / q - 1) loss^2. At least one image counts as misread. Images that were read right have some of the
+    loss too, so that this is too large, by a half as measured.
     """
     misread = max(1 - accuracy, 1 / images)
     return loss * math.sqrt((2 / misread - 1) / images)
+
+
+def difference_error(first: float, second: float) -> float:
+    """About the standard error that comes from the images of a difference of two losses with these errors, in nats.
+
+    Both are measured on the same images. Measured image by image, what they share is more (docs/study-statistics.md):
+    this errs on the side of caution.
+    """
+    return math.hypot(first, second) * math.sqrt(1 - SHARED)
 
 
 def paired(differences: Sequence[float]) -> tuple[float, float, float, float]:

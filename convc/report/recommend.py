@@ -6,12 +6,11 @@ comes after costs nothing. The lowest single epoch would be luck, the more so th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from convc.report.candidates import Candidate, candidates_of, near_best
 from convc.report.history import rate_text
-from convc.report.intervals import LEVEL, holm, paired
+from convc.report.intervals import LEVEL, difference_error, holm, paired
 from convc.report.refine import beside, step_down
 from convc.report.summary import Comparison, Recommendation, Summary
 from convc.report.verdict import MIN_EPOCHS, NEAR, Outcome
@@ -69,7 +68,7 @@ def compare(reference: Candidate, others: Sequence[Candidate], images: int) -> t
     found = [paired([b - a for a, b in zip(reference.losses, other.losses)]) for other in others]
     corrected = holm([p for *_, p in found])
     seeds = len(reference.losses)
-    errors = [math.hypot(reference.error(images), other.error(images)) for other in others]
+    errors = [difference_error(reference.error(images), other.error(images)) for other in others]
     return tuple(
         Comparison(other.setting, seeds, mean, low, high, p, error, p < 1 - LEVEL)
         for other, (mean, low, high, _), p, error in zip(others, found, corrected, errors)

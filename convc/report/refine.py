@@ -9,10 +9,10 @@ from itertools import pairwise
 from convc.report.candidates import candidates_of, near_best
 from convc.report.history import RunHistory
 from convc.report.summary import Summary
-from convc.report.verdict import LOSS_FLOOR, MIN_EPOCHS, NEAR, judge, levels, lowest_level
+from convc.report.verdict import LOSS_FLOOR, MIN_EPOCHS, judge, levels, lowest_level
 
-# Two rates further apart than this leave room for one of 1, 2, 5, 10 ... between them.
-COARSE = 3.0
+# Of the best setting's validation loss: a run that is heading for more than this above it is stopped.
+HOPELESS = 0.20
 STEPS = (1.0, 2.0, 5.0)
 FINER_STEPS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 ALL_STEPS = tuple(i / 10 for i in range(10, 100))
@@ -60,9 +60,9 @@ def beside(lr: float, tried: Iterable[float]) -> tuple[float, ...]:
 def should_stop(run: RunHistory, best: Sequence[RunHistory], classes: int) -> bool:
     """Whether `run`, of a rate that the study added, cannot catch up with `best`, the runs of the best setting.
 
-    It is not asked before a third of the epochs that `best` has. Then a run that diverged or collapsed is stopped; and
-    one whose validation loss would end above the lowest levels of all of `best`, by 10 %, if it went on to fall as it
-    did from the second to the last third of its epochs so far.
+    Not before a third of the epochs that `best` has. Then a run that diverged or collapsed is stopped; and one whose
+    validation loss would end above the lowest levels of all of `best`, by 20 %, if it went on to fall as it did from
+    the second to the last third of its epochs so far. `docs/study-statistics.md` says how often that is wrong.
     """
     count, planned = len(run.epochs), max(len(other.epochs) for other in best)
     if run.ended_early or count < max(MIN_EPOCHS, planned // 3) or count >= planned:
@@ -74,7 +74,7 @@ def should_stop(run: RunHistory, best: Sequence[RunHistory], classes: int) -> bo
     fall = max(0.0, thirds[-1 - third] - thirds[-1]) / third
     reach = math.exp(thirds[-1] - fall * (planned - count)) - LOSS_FLOOR
     bar = max(lowest_level(other) for other in best)
-    return min(reach, lowest_level(run)) > bar + max(NEAR * bar, LOSS_FLOOR)
+    return min(reach, lowest_level(run)) > bar + max(HOPELESS * bar, LOSS_FLOOR)
 
 
 def step_down(lr: float) -> float:

@@ -12,8 +12,8 @@ from convc.report.verdict import Outcome
 def rules(classes: int, images: int = v.IMAGES) -> tuple[tuple[str, str], ...]:
     """(verdict, when it is given), in the order in which they are tried, for `images` validation images.
 
-    The words in brackets are what `Verdict.rule` calls a rule. The last three are how a setting is summed up,
-    compared, and recommended.
+    What is looked at goes before them, and how settings are summed up, compared and recommended comes after. Words in
+    brackets are what `Verdict.rule` calls a rule.
     """
     texts = _verdicts(classes, images) | _study(images)
     return tuple((name, " ".join(text.split())) for name, text in texts.items())
@@ -47,13 +47,14 @@ def _verdicts(classes: int, images: int) -> dict[str, str]:
             back (dip). Or it ended, by its last level, below its best level by more than
             {100 * v.LOST_ACCURACY:.0f} points and more than {v.DROP_ERRORS} such errors (fell back). Or validation loss
             swings by more than {v.LOSS_SWING:.0%} and training loss by more than {v.TRAIN_SWING:.0%}, and training loss
-            rose in at least {v.TRAIN_RISES:.0%} of the last half of the epochs (swings).
+            rose in at least {v.TRAIN_RISES:.0%} of the last half of the epochs (swings). Or validation loss swings by
+            more than {v.WILD_SWING:.0%}, and the run is not unsettled as below (wild).
             """,
         Outcome.OVERFITS.value: f"""
-            The level of the validation loss over the last third is above the lowest level over a third: by more than
-            {v.NEAR:.0%}, {v.LOSS_FLOOR:g} nats, and {v.RISE_ERRORS} times its swing over the root of the number of
-            epochs in a third; and training loss is lower than at that time (overfits). k is the middle of the lowest
-            third.
+            The level of the validation loss over the last third is above the lowest level over a third that ended
+            before it: by more than {v.NEAR:.0%}, {v.LOSS_FLOOR:g} nats, and noise; and training loss is lower than at
+            that time (overfits). k is the middle of the lowest third. Noise is {v.THIRD_SWINGS:g} swings over the root
+            of the number of epochs in a third.
             """,
         Outcome.IMPROVING.value: f"""
             Slow start: training and validation loss fell in at least {v.SLOW_START_SHARE:.0%} of the last half of the
@@ -62,8 +63,9 @@ def _verdicts(classes: int, images: int) -> dict[str, str]:
             swings by more than {v.LOSS_SWING:.0%}, while training loss, over the last third, is down by more than
             {v.NEAR:.0%} from the third before and above {v.LEARNED_BY_HEART:.0%} of the validation loss, so that there
             is something left to learn (unsettled). Or validation loss came near its lowest level only in the last
-            third of the epochs, and that is above {v.LOSS_FLOOR:g} (late). Near is {v.NEAR:.0%} of the lowest level, or
-            of the way down to it where that is less; at least {v.LOSS_FLOOR:g}, and {v.LOWEST_SWINGS} swings.
+            third of the epochs, over which its level is lower than over the third before by more than noise, and still
+            above {v.LOSS_FLOOR:g} (late). Near is {v.NEAR:.0%} of the lowest level, or of the way down to it where that
+            is less; at least {v.LOSS_FLOOR:g}, and {v.LOWEST_SWINGS} swings.
             """,
         Outcome.CONVERGED.value: """
             Everything else (near the lowest). k is the first epoch at which the validation loss came near its lowest

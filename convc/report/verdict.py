@@ -41,6 +41,8 @@ LOSS_SWING = 0.10
 TRAIN_SWING = 0.05
 # and keeps it from falling.
 TRAIN_RISES = 1 / 3
+# With such a swing there is no level to converge to, or to rise from, whatever the training loss does.
+WILD_SWING = 0.20
 # Of a loss: within this, a curve looks flat; beyond, it has risen or fallen.
 NEAR = 0.10
 # Training loss as a share of validation loss: below, more epochs only memorise.
@@ -49,8 +51,9 @@ LEARNED_BY_HEART = 0.25
 LOSS_FLOOR = 0.01
 # The lowest of a run's levels lies about this many swings below their middle, by chance alone.
 LOWEST_SWINGS = 2
-# Standard errors by which a level over a third of the run has to rise.
-RISE_ERRORS = 3
+# Two levels over a third of the run differ where they are this many swings, over the root of the epochs in a third,
+# apart: 2.4 standard errors of their difference, as noise of 1 swings by 0.85 and a median errs 1.25 times as a mean.
+THIRD_SWINGS = 5
 
 
 class Outcome(Enum):
@@ -189,6 +192,15 @@ class Curve:
         start = next(i for i, level in enumerate(levels(self.validation, LEVEL_EPOCHS)) if level <= self.near)
         return next(i for i in range(start, start + LEVEL_EPOCHS) if self.validation[i] <= self.near)
 
+    @cached_property
+    def thirds(self) -> list[float]:
+        """The levels of the validation loss over a third of the epochs."""
+        return levels(self.validation, self.third)
+
+    def noise(self, level: float) -> float:
+        """By how much of the validation loss a level over a third has to differ from `level`."""
+        return THIRD_SWINGS * self.swing / math.sqrt(self.third) * (level + LOSS_FLOOR)
+
     @property
     def _losses(self) -> tuple[list[float], list[float]]:
         return self.train, self.validation
@@ -289,21 +301,6 @@ def _swings(c: Curve) -> Verdict | None:
     return c.verdict(Outcome.FLUCTUATES, "swings", because)
 
 
-def _overfits(c: Curve) -> Verdict | None:
-    thirds = levels(c.validation, c.third)
-    start = thirds.index(min(thirds))
-    low, last = thirds[start], thirds[-1]
-    noise = RISE_ERRORS * c.swing / math.sqrt(c.third) * (low + LOSS_FLOOR)
-    memorises = levels(c.train, c.third)[-1] < levels(c.train, c.third)[start]
-    if last - low <= max(NEAR * low, noise, LOSS_FLOOR) or not memorises:
-        return None
-    because = (
-        f"validation loss over the last {c.third} epochs, {last:.3f}, is {last / low - 1:.0%} above the lowest "
-        f"{c.third}, {low:.3f}, while training loss fell"
-    )
-    return c.verdict(Outcome.OVERFITS, "overfits", because, start + c.third // 2)
-
-
 def _unsettled(c: Curve) -> Verdict | None:
     before, last = levels(c.train, c.third)[-1 - c.third], median(c.train[-c.third :])
     left = last > LEARNED_BY_HEART * median(c.validation[-c.third :])
@@ -316,13 +313,34 @@ def _unsettled(c: Curve) -> Verdict | None:
     return c.verdict(Outcome.IMPROVING, "unsettled", because)
 
 
-def _late(c: Curve) -> Verdict | None:
-    left = median(c.validation[-LEVEL_EPOCHS:]) > LOSS_FLOOR
-    if not left or c.arrival < c.count - c.third:
+def _wild(c: Curve) -> Verdict | None:
+    if c.swing <= WILD_SWING:
+        return None
+    because = f"over the last {c.half} epochs validation loss swings by {c.swing:.0%}"
+    return c.verdict(Outcome.FLUCTUATES, "wild", because)
+
+
+def _overfits(c: Curve) -> Verdict | None:
+    low, last = min(c.thirds[: -c.third]), c.thirds[-1]
+    start = c.thirds.index(low)
+    train = levels(c.train, c.third)
+    if last - low <= max(NEAR * low, c.noise(low), LOSS_FLOOR) or train[-1] >= train[start]:
         return None
     because = (
-        f"validation loss came near its lowest level, {c.lowest:.3f}, only at epoch {c.arrival + 1} of {c.count}, in "
-        f"the last third"
+        f"validation loss over the last {c.third} epochs, {last:.3f}, is above the lowest {c.third} before, "
+        f"{low:.3f}, while training loss fell"
+    )
+    return c.verdict(Outcome.OVERFITS, "overfits", because, start + c.third // 2)
+
+
+def _late(c: Curve) -> Verdict | None:
+    before, last = c.thirds[-1 - c.third], c.thirds[-1]
+    left = median(c.validation[-LEVEL_EPOCHS:]) > LOSS_FLOOR
+    if not left or c.arrival < c.count - c.third or before - last <= c.noise(last):
+        return None
+    because = (
+        f"validation loss came near its lowest level, {c.lowest:.3f}, only at epoch {c.arrival + 1} of {c.count}, and "
+        f"fell from {before:.3f} to {last:.3f} from one third to the last"
     )
     return c.verdict(Outcome.IMPROVING, "late", because)
 
@@ -340,8 +358,9 @@ _RULES: tuple[Callable[[Curve], Verdict | None], ...] = (
     _dip,
     _fell_back,
     _swings,
-    _overfits,
     _unsettled,
+    _wild,
+    _overfits,
     _late,
     _converged,
 )
