@@ -65,7 +65,7 @@ class Runs:
             if name == "timing.csv":
                 found[name] = [(row.run, row.epoch) for row in read_timing(path)]
             elif name == "report.md":
-                found[name] = re.sub(r"[\d.]+ s (to compile|for the whole)", "", path.read_text())
+                found[name] = re.sub(r"\n- Time: .*", "", path.read_text())
             elif path.is_file() and name not in ("report.html", "checkpoint/lock", "checkpoint/clock.json"):
                 found[name] = path.read_bytes()
         return found
