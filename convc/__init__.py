@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from convc.ir.text import parse_graph as parse_graph
     from convc.optim import SGD as SGD
     from convc.optim import Adam as Adam
+    from convc.optim import AdamW as AdamW
+    from convc.optim import RMSprop as RMSprop
     from convc.runtime.pool import get_num_threads as get_num_threads
     from convc.runtime.pool import set_num_threads as set_num_threads
     from convc.runtime.program import Program as Program
@@ -29,10 +31,12 @@ __version__ = "0.1.0"
 HOMES = {
     "SGD": "convc.optim",
     "Adam": "convc.optim",
+    "AdamW": "convc.optim",
     "ConvcError": "convc.errors",
     "DataError": "convc.errors",
     "IRError": "convc.errors",
     "Program": "convc.runtime.program",
+    "RMSprop": "convc.optim",
     "RunError": "convc.errors",
     "ToolchainError": "convc.errors",
     "compile": "convc.compiler",

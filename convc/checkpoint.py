@@ -83,11 +83,11 @@ def save_checkpoint(path: Path, step: Program, run: str, epoch: int) -> None:
 
 
 def checkpoint_bytes(step: Program, run: str, epoch: int) -> bytes:
-    """What `step` trains and keeps, after `epoch` of the run called `run`, as one safetensors file.
+    """What `step` trains, leaves frozen and keeps, after `epoch` of the run called `run`, as one safetensors file.
 
     State that another optimizer left in the model's store is not part of it.
     """
-    names = [v.name for v in step.graph.inputs_of("parameter", "state")]
+    names = [v.name for v in step.graph.inputs_of("parameter", "constant", "state")]
     return step.parameters.to_bytes(_mark(run, epoch), names)
 
 

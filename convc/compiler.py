@@ -104,9 +104,9 @@ def model_graph(model: Module, input_shape: Sequence[int] | None, mode: Mode, lo
 def check_trainable(graph: Graph, mode: Mode) -> None:
     """Raises RunError where a train step would have nothing to update."""
     if mode == "train" and not graph.inputs_of("parameter"):
-        raise RunError(
-            f"mode 'train' updates parameters, and {graph.name} has none; add a layer with weights, or take mode 'eval'"
-        )
+        frozen = bool(graph.inputs_of("constant"))
+        found = "has only frozen ones; freeze fewer" if frozen else "has none; add a layer with weights"
+        raise RunError(f"mode 'train' updates parameters, and {graph.name} {found}, or take mode 'eval'")
 
 
 def _forward(model: Module, shape: tuple[int, ...], mode: Mode) -> tuple[GraphBuilder, Value]:
@@ -130,7 +130,9 @@ def _correct(g: GraphBuilder, y: Value, labels: Value) -> Value:
 
 def trace_of(graph: Graph, mode: Mode, optimizer: Optimizer, target: Target) -> Trace:
     """All passes of the mode, each stage kept."""
-    return pipeline.run(graph, pipeline.pipeline(mode == "train", optimizer.rule), target)
+    return pipeline.run(
+        graph, pipeline.pipeline(mode == "train", optimizer.rule, optimizer.clip_norm is not None), target
+    )
 
 
 def known_numbers(mode: Mode, optimizer: Optimizer, seed: int) -> dict[str, float | int]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from convc.checks import instance, real, seed_of, shape_of, shown
 from convc.errors import IRError, RunError
+from convc.frozen import Frozen
 from convc.ir import ops
 from convc.ir.core import Builder, Graph, Op, Role, Value
 from convc.ir.ops.count import NUMBER, Count
@@ -44,7 +45,7 @@ class GraphBuilder:
         self.owners: dict[str, tuple[Module, Key]] = {}
         """For each parameter the module that it belongs to, and which one it is there."""
         self._known: dict[tuple[int, Key], Value] = {}
-        self._building: list[tuple[Module, dict[str, int]]] = []
+        self._building: list[tuple[Module, dict[str, int], Frozen]] = []
         self.updates: dict[str, Value] = {}
         self.sites = 0
         """How many layers draw random numbers so far: each has a stream of its own."""
@@ -59,7 +60,8 @@ class GraphBuilder:
         """A trained tensor, at first uniform in [-bound, bound] (0: zeros).
 
         It belongs to the module that is being built: one that is built at a second place has the tensor that it got
-        at the first. Raises IRError where it would need another shape there.
+        at the first. Where it is frozen, at any of its places, a train step has it as a constant. Raises IRError where
+        it would need another shape there.
         """
         instance(name, str, "a parameter's name is text, such as 'weight'", error=IRError)
         shape = shape_of(shape, f"the shape of {name}", remedy="give its extents", error=IRError)
@@ -71,20 +73,29 @@ class GraphBuilder:
                     f"{self.builder.path or self.name}: a module has one {name} at all its places, but needs "
                     f"{list(shape)} here and {list(known.type.shape)} as %{known.name}; make two modules"
                 )
+            self._freeze(known, name)
             return known
         v = self.input(f"{self.builder.path}.{name}" if self.builder.path else name, f32(*shape), "parameter")
         self.initial[v.name] = bound
         if key is not None:
             self.owners[v.name] = key
             self._known[id(key[0]), key[1]] = v
+        self._freeze(v, name)
         return v
 
     def _key(self, name: str) -> tuple[Module, Key] | None:
         if not self._building:
             return None
-        module, counts = self._building[-1]
+        module, counts, _ = self._building[-1]
         counts[name] = counts.get(name, 0) + 1
         return module, (name, counts[name] - 1)
+
+    def _freeze(self, v: Value, name: str) -> None:
+        """Make it a constant of a train step where a module around the one being built has it frozen."""
+        path = f"{self.builder.path}.{name}" if self.builder.path else name
+        frozen = [here.covers(path) for _, _, here in self._building]
+        if self.training and any(frozen):
+            self.roles[v.name] = "constant"
 
     @contextmanager
     def building(self, module: Module) -> Iterator[None]:
@@ -92,11 +103,13 @@ class GraphBuilder:
         if self._building and self._building[-1][0] is module:
             yield
             return
-        self._building.append((module, {}))
+        frozen = Frozen(self.builder.path, module.frozen, not module.trainable)
+        self._building.append((module, {}, frozen))
         try:
             yield
         finally:
             self._building.pop()
+        frozen.check()
 
     def scalar(self, name: str, dtype: str = "f32") -> Value:
         """The run-time number of that name, one for the whole graph."""
@@ -143,6 +156,8 @@ class Module:
     """
 
     name: str = ""
+    trainable: bool = True
+    """Where it is set to False, parameters of the module, and of those in it, are frozen: see `freeze`."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -153,6 +168,24 @@ class Module:
     def store(self) -> ParameterStore:
         """The parameters and their optimizer's state; every program compiled from this model shares it."""
         return self.__dict__.setdefault("_store", ParameterStore())  # type: ignore[no-any-return]
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The patterns that `freeze` was given."""
+        return self.__dict__.get("_frozen", ())  # type: ignore[no-any-return]
+
+    def freeze(self, *patterns: str) -> None:
+        """Parameters that train steps compiled from now on leave as they are; without patterns, none.
+
+        A pattern is the name of a layer, for all in it, or of a parameter, as in "conv1", "fc1.bias" or "conv*"
+        (`*` and `?` as in file names). Such parameters have no gradient, optimizer state or update, and what led only
+        to their gradients is not computed; stores and weights files hold them as before. A module at several places
+        is frozen where it is frozen at one. Raises IRError for a pattern that is no text, and at compilation for one
+        that matches nothing.
+        """
+        for pattern in patterns:
+            instance(pattern, str, "freeze takes names of layers, such as 'conv1' or 'conv*'", error=IRError)
+        self.__dict__["_frozen"] = patterns
 
     @property
     def initial_bounds(self) -> dict[str, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
 
@@ -18,8 +20,9 @@ from convc.nn import Module
 from convc.optim import Optimizer
 from convc.runtime.arguments import label_limits
 from convc.runtime.program import Program
-from convc.schedule import Schedule, check_rate
-from convc.sweep import Sweep
+from convc.runtime.weights import Loaded
+from convc.schedule import Schedule, rates
+from convc.sweep import Numbers, Sweep
 
 NO_NUMBERS: Mapping[str, float] = MappingProxyType({})
 
@@ -43,7 +46,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch of training: `epoch` counts from 1, the loss is the mean per image in nats.
+    """One epoch of training: `epoch` counts from 1, the loss is the mean per image in nats, `lr` its last batch's rate.
 
     `seconds` is the wall time of training and validation, `images_per_second` that of training alone. A loss
     that is no number is nan, and so is then every loss measured after it.
@@ -75,6 +78,9 @@ class Watch:
 
     def compiled(self, seconds: float) -> None:
         """They are ready."""
+
+    def loaded(self, path: Path, found: Loaded) -> None:
+        """A run begins with the weights of a file, and that was found there."""
 
     def begin(self, lr: float, start: int, epochs_left: int) -> None:
         """A run at rate `lr` goes on after epoch `start`; with those to come, `epochs_left` are left."""
@@ -148,7 +154,7 @@ def fit(
     evaluation: Program,
     dataset: Dataset,
     *,
-    lr: float | Schedule,
+    lr: float | Schedule | Callable[[int], float],
     epochs: int,
     seed: int = 0,
     start: int = 0,
@@ -160,21 +166,24 @@ def fit(
 
     `step` and `evaluation` are programs of mode `train` and `eval` of one model with cross-entropy; batches
     are as large as `step` takes. Epoch e visits the training images in `epoch_order(n, seed=seed, epoch=e)`
-    and is then measured on the validation split. `lr` is a number or a schedule; `numbers` are further run-time
-    numbers of the step, such as {"momentum": 0.5}. Whoever restores the parameters and the optimizer's state after
-    epoch k gets the same bits with `start=k` as an unbroken run. A loss that is no number ends the run with that
-    epoch, as does `after_epoch` where it returns True. `after_batch` is called with the images trained.
+    and is then measured on the validation split. `lr` is a number, a schedule or a function of the epoch, counted
+    from 1; `numbers` are further run-time numbers of the step, such as {"momentum": 0.5}. Whoever restores the
+    parameters and the optimizer's state after epoch k gets the same bits with `start=k` as an unbroken run. A loss
+    that is no number ends the run with that epoch, as does `after_epoch` where it returns True. `after_batch` is
+    called with the images trained.
     Raises RunError for a learning rate that is not positive.
     """
     seed, start = seed_of(seed), whole(start, "start", 0)
     epochs = whole(epochs, "epochs", 0)
-    rate = lr if callable(lr) else _constant(lr)
+    rate = rates(lr)
     sweep = Sweep(step, dataset.train)
     results: list[EpochResult] = []
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
         order = epoch_order(len(dataset.train), seed=seed, epoch=epoch)
-        train_loss = _train_epoch(sweep, order, {**numbers, "lr": rate(epoch), "seed": seed}, after_batch)
+        batches = -(-len(order) // sweep.capacity)
+        given = partial(_numbers_of, {**numbers, "seed": seed}, rate, epoch, batches)
+        train_loss = _train_epoch(sweep, order, given, after_batch)
         trained = perf_counter() - began
         validation = (
             evaluate(evaluation, dataset.validation)
@@ -182,7 +191,9 @@ def fit(
             else Metrics(math.nan, 0, len(dataset.validation))
         )
         seconds = perf_counter() - began
-        result = EpochResult(epoch, rate(epoch), train_loss, validation, seconds, len(order) / trained)
+        result = EpochResult(
+            epoch, rate(epoch, batches - 1, batches), train_loss, validation, seconds, len(order) / trained
+        )
         results.append(result)
         stop = after_epoch(result) if after_epoch else None
         if stop or not result.finite:
@@ -193,7 +204,7 @@ def fit(
 def _train_epoch(
     sweep: Sweep,
     order: np.ndarray,
-    numbers: Mapping[str, float],
+    numbers: Numbers,
     after_batch: Callable[[int], None] | None,
 ) -> float:
     """Trains on the images in their order; the mean loss of them all, nan as soon as a batch has none.
@@ -202,9 +213,8 @@ def _train_epoch(
     them may have been trained by the time that a loss is nan.
     """
     asked = {v.name for v in sweep.program.graph.inputs_of("scalar")}
-    known = {k: v for k, v in numbers.items() if k in asked}
     total = 0.0
-    for rows, loss in sweep.run(order, lambda batch: known):
+    for rows, loss in sweep.run(order, lambda batch: {k: v for k, v in numbers(batch).items() if k in asked}):
         if not math.isfinite(loss):
             return math.nan
         total += loss * rows
@@ -213,9 +223,10 @@ def _train_epoch(
     return _number_or_nan(total / len(order))
 
 
-def _constant(lr: float) -> Schedule:
-    lr = check_rate(lr)
-    return lambda epoch: lr
+def _numbers_of(
+    fixed: Mapping[str, float], rate: Schedule, epoch: int, batches: int, batch: int
+) -> Mapping[str, float]:
+    return {**fixed, "lr": rate(epoch, batch, batches)}
 
 
 def _number_or_nan(loss: float) -> float:

@@ -22,7 +22,7 @@ LEVELS = (
     ("build",),
     ("emulator",),
     ("runtime",),
-    ("modules", "nn", "optim", "models", "frontends", "data"),
+    ("frozen", "modules", "nn", "optim", "models", "frontends", "data"),
     ("compiler",),
     ("convc",),  # the package itself: its public names
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from convc.runtime.weights import Loaded
 from convc.train import EpochResult, Watch
 
 
@@ -39,6 +41,9 @@ class Display(Watch):
     def compiled(self, seconds: float) -> None:
         self.say(f"compiled in {seconds:.1f} s")
 
+    def loaded(self, path: Path, found: Loaded) -> None:
+        self.say(f"weights from {path}: {found}")
+
     def begin(self, lr: float, start: int, epochs_left: int) -> None:
         self.last = ""
         if start:
@@ -52,11 +57,11 @@ class Display(Watch):
 
     def epoch(self, result: EpochResult, accuracy: float) -> None:
         epoch = f"epoch {result.epoch:>{len(str(self.epochs))}}/{self.epochs}"
-        speed = f"accuracy {accuracy:.1%}  {result.images_per_second:,.0f} images/s"
-        losses = f"loss {result.train_loss:.4f}  validation {result.validation.loss:.4f}"
-        self.last = f"lr {result.lr:<6g} {epoch}  {losses}  {speed}"
+        right = f"{result.validation_accuracy:.1%}"
+        measured = f"loss {result.train_loss:.4f}  validation loss {result.validation.loss:.4f}, accuracy {right}"
+        self.last = f"lr {result.lr:<6.3g} {epoch}  {measured}"
         # Fits a terminal 80 wide, bar and all.
-        short = f"lr {result.lr:g} {epoch}  loss {result.train_loss:.3f}  {speed}"
+        short = f"lr {result.lr:.3g} {epoch}  validation accuracy {right}  {result.images_per_second:,.0f} images/s"
         self.progress.update(self.task, description=short)
         if not self.console.is_terminal:
             self.say(self.last)

@@ -20,7 +20,7 @@ def passes() -> None:
     Example:
       convc passes
     """
-    infer, train = ([pipeline.pass_name(p) for p in pipeline.pipeline(mode)] for mode in (False, True))
+    infer, train = ([pipeline.pass_name(p) for p in pipeline.pipeline(mode, clip=mode)] for mode in (False, True))
     rows = [(name, "every" if name in infer else "train", summary(PASSES[name])) for name in dict.fromkeys(train)]
     rows += [(name, "-", summary(PASSES[name])) for name in PASSES if name not in train]
     rows += [(e.name, "-", _offered(e.name)) for e in entry_points(group=ENTRY_POINTS) if e.name not in PASSES]

@@ -15,6 +15,7 @@ from convc.cli.training import DATA_HELP, FOLDER, interruptible, run_options, tr
 from convc.cli.usage import is_number
 from convc.data import load
 from convc.errors import RunError
+from convc.optim import OPTIMIZERS
 from convc.report.history import rate_text
 from convc.report.tables import headline, setting_row
 from convc.runtime.pool import get_num_threads
@@ -32,7 +33,6 @@ from convc.study import (
     run_study,
     seeds_from,
 )
-from convc.study.plan import MOMENTUM, OPTIMIZERS
 
 SEVERAL: Mapping[str, Callable[[str], bool]] = {
     "--lr": is_number,
@@ -97,9 +97,8 @@ def spread(args: list[str], flag: str) -> list[str]:
     "momenta",
     type=float,
     multiple=True,
-    show_default=str(MOMENTUM),
     metavar="MOMENTUM...",
-    help="Of sgd; several are studied at every rate.",
+    help="Of sgd and rmsprop; several are studied at every rate.  [default: sgd 0.9, rmsprop 0]",
 )
 @click.option("--schedule", default="constant", show_default=True, help=f"Of the learning rates: {FORMS}.")
 @click.option(

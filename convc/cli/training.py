@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from convc.cli.group import EXIT_INTERRUPTED
 from convc.cli.models import resolve_model
 from convc.cli.options import place_options
 from convc.data import FORMS, Dataset
-from convc.errors import ConvcError
+from convc.errors import ConvcError, RunError
 from convc.nn import Module
+from convc.optim import OPTIMIZERS, Optimizer
 
+MOMENTUM = {"sgd": 0.9}
+"""What --momentum is where it is not given, if not the optimizer's own default."""
 DATA_HELP = f"{FORMS}."
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -31,6 +35,34 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in reversed(decorators):
         command = decorate(command)
     return command
+
+
+def optimizer_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--optimizer, --momentum, --weight-decay and --clip-norm."""
+    decay = "Times the weights; adamw's is decoupled.  [default: adamw 0.01, others 0]"
+    decorators = (
+        click.option(
+            "--optimizer", type=click.Choice(tuple(OPTIMIZERS)), default="sgd", show_default=True, help="Update rule."
+        ),
+        click.option("--momentum", type=float, help="Of sgd and rmsprop.  [default: sgd 0.9, rmsprop 0]"),
+        click.option("--weight-decay", type=float, help=decay),
+        click.option("--clip-norm", type=float, metavar="NORM", help="Scale gradients whose global norm is greater."),
+    )
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+def make_optimizer(name: str, **numbers: float | None) -> Optimizer:
+    """The optimizer of that name; None stands for a number's default. Raises RunError on a momentum that has no use."""
+    kind = OPTIMIZERS[name]
+    given = {n: number for n, number in numbers.items() if number is not None}
+    known = {field.name for field in fields(kind)}
+    if "momentum" in given and "momentum" not in known:
+        raise RunError(f"{name} has no momentum of that kind; leave out --momentum, or choose --optimizer sgd")
+    if name in MOMENTUM:
+        given.setdefault("momentum", MOMENTUM[name])
+    return kind(**given)
 
 
 def trainable(spec: str, dataset: Dataset) -> Module:

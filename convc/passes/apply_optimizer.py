@@ -22,14 +22,7 @@ def apply_optimizer(graph: Graph, rule: Update | None = None) -> Graph:
     The default rule is SGD with momentum.
     """
     rule = rule or SgdMomentum()
-    parameters = graph.inputs_of("parameter")
-    kept = len(graph.outputs) - len(parameters)
-    gradients = graph.outputs[kept:]
-    if kept < 1 or not parameters or any(g.type != p.type for p, g in zip(parameters, gradients)):
-        raise IRError(
-            f"graph @{graph.name} must end with one gradient for each of its {len(parameters)} parameters"
-            f" after at least one output, but it returns {len(graph.outputs)} values; run autodiff first"
-        )
+    parameters, gradients = graph.inputs_of("parameter"), gradients_of(graph)
     b = fresh_builder(graph, "apply_optimizer")
     roles: dict[str, Role] = dict(graph.roles)
     new_inputs: list[Value] = []
@@ -60,7 +53,20 @@ def apply_optimizer(graph: Graph, rule: Update | None = None) -> Graph:
         graph,
         inputs=(*graph.inputs, *new_inputs),
         nodes=(*graph.nodes, *b.nodes),
-        outputs=graph.outputs[:kept],
+        outputs=graph.outputs[: -len(gradients)],
         roles=roles,
         updates=updates,
     )
+
+
+def gradients_of(graph: Graph) -> tuple[Value, ...]:
+    """The last outputs: one gradient for each parameter, in order. Raises IRError where they are none."""
+    parameters = graph.inputs_of("parameter")
+    kept = len(graph.outputs) - len(parameters)
+    gradients = graph.outputs[kept:]
+    if kept < 1 or not parameters or any(g.type != p.type for p, g in zip(parameters, gradients)):
+        raise IRError(
+            f"graph @{graph.name} must end with one gradient for each of its {len(parameters)} parameters"
+            f" after at least one output, but it returns {len(graph.outputs)} values; run autodiff first"
+        )
+    return gradients

@@ -18,6 +18,7 @@ from convc.passes.arrange_factors import arrange_factors
 from convc.passes.assign_layout import assign_layout
 from convc.passes.autodiff import autodiff
 from convc.passes.canonicalize import canonicalize
+from convc.passes.clip_gradients import clip_gradients
 from convc.passes.eliminate_common import eliminate_common
 from convc.passes.eliminate_dead import eliminate_dead
 from convc.passes.fold_constants import fold_constants
@@ -40,7 +41,6 @@ MOST_BYTES = 2**52
 """Of a tensor: the bytes of a thousand such, their lanes padded, are still counted in 64 bits."""
 
 SIMPLIFY: tuple[Pass, ...] = (canonicalize, fold_constants, eliminate_common, eliminate_dead)
-DIFFERENTIATE: tuple[Pass, ...] = (autodiff, apply_optimizer)
 GENERATE: tuple[Pass, ...] = (
     fuse_epilogue,
     assign_layout,
@@ -58,12 +58,12 @@ GENERATE: tuple[Pass, ...] = (
 )
 
 
-def pipeline(train: bool, rule: Update | None = None) -> tuple[Pass, ...]:
-    """The passes from a model's graph to planned kernels; `train` adds gradients and updates."""
+def pipeline(train: bool, rule: Update | None = None, clip: bool = False) -> tuple[Pass, ...]:
+    """The passes from a model's graph to planned kernels; `train` adds gradients and updates, `clip` their clipping."""
     if not train:
         return (*SIMPLIFY, *GENERATE)
     update = partial(apply_optimizer, rule=rule)
-    return (*SIMPLIFY, autodiff, update, *SIMPLIFY, *GENERATE)
+    return (*SIMPLIFY, autodiff, *([clip_gradients] if clip else []), update, *SIMPLIFY, *GENERATE)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from functools import partial
 from convc.checks import real, seed_of, whole
 from convc.errors import RunError
 from convc.ir.core import Value
+from convc.ir.ops.clip import ClipScale
 from convc.ir.ops.optim import Update
 from convc.ir.philox import fold_seed
 from convc.passes.pipeline import Trace
@@ -19,10 +20,12 @@ CHECKS: Mapping[str, Check] = {
     "momentum": partial(real, low=0.0, high=1.0),
     "beta1": partial(real, low=0.0, high=1.0),
     "beta2": partial(real, low=0.0, high=1.0),
+    "alpha": partial(real, low=0.0, high=1.0),
     "eps": partial(real, low=0.0),
+    "clip_norm": partial(real, low=0.0, above=True),
     "step": partial(whole, low=1, high=2**31 - 1, remedy="steps count from 1"),
 }
-"""By the name that an update rule has for it: what an optimizer's number may be."""
+"""By the name that an update rule, or clipping, has for it: what an optimizer's number may be."""
 
 
 def optimizer_number(name: str, value: object, place: str = "") -> float:
@@ -31,11 +34,11 @@ def optimizer_number(name: str, value: object, place: str = "") -> float:
 
 
 def update_numbers(trace: Trace) -> dict[str, str]:
-    """For each scalar input that an update rule reads, the rule's name for it."""
+    """For each scalar input that an update rule, or clipping, reads, the name that it has there."""
     found: dict[str, str] = {}
     for _, graph in trace.stages:
         for node in graph.nodes:
-            if isinstance(node.op, Update):
+            if isinstance(node.op, Update | ClipScale):
                 first = len(node.inputs) - len(node.op.scalars)
                 scalars = zip(node.inputs[first:], node.op.scalars)
                 found.update((v.name, name) for v, name in scalars if name in CHECKS)

@@ -167,24 +167,29 @@ class ParameterStore:
         names = self.names("parameter", *(("state",) if state else ())) if names is None else names
         return stamped(save(self.snapshot(names), blank_mark(metadata)))
 
-    def load(self, path: str | Path, *, strict: bool = True, finite: bool = True) -> Loaded:
+    def load(self, path: str | Path, *, strict: bool = True, finite: bool = True, shapes: bool = True) -> Loaded:
         """Read parameters, and state where the file has it, from safetensors, and say what was read.
 
         F16, BF16 and F64 become float32: see convc.runtime.weights. With `strict` False the file may lack parameters,
-        which stay as they are, and have other arrays. `finite` False lets NaN and infinities in. State that the file
-        has not becomes zero: a file of weights alone is where a training begins, its first step counts as 1. Raises
-        DataError where the file is none, is damaged, lacks a parameter, or has an array too many, of another shape or
-        of a dtype that is not converted; nothing is changed then.
+        which stay as they are, and have other arrays; with `shapes` False so do arrays that have another shape there.
+        `finite` False lets NaN and infinities in. State that the file has not becomes zero: a file of weights alone is
+        where a training begins, its first step counts as 1. Raises DataError where the file is none, is damaged, lacks
+        a parameter, or has an array too many, of another shape or of a dtype that is not converted; nothing is changed
+        then.
         """
         path = Path(path)
-        return self.from_bytes(read_whole(path, "weights from "), path, strict=strict, finite=finite)
+        data = read_whole(path, "weights from ")
+        return self.from_bytes(data, path, strict=strict, finite=finite, shapes=shapes)
 
-    def from_bytes(self, data: bytes, path: Path, *, strict: bool = True, finite: bool = True) -> Loaded:
+    def from_bytes(
+        self, data: bytes, path: Path, *, strict: bool = True, finite: bool = True, shapes: bool = True
+    ) -> Loaded:
         """As `load`, of a file whose bytes these are; errors call it `path`."""
         stored = parse_safetensors(data, path)
         with self.locked():
             held = {n: self.slot(n).array for n in self}
-            arrays, loaded = fit(stored, held, self.names("parameter"), path, strict=strict, finite=finite)
+            rules = {"strict": strict, "finite": finite, "shapes": shapes}
+            arrays, loaded = fit(stored, held, self.names("parameter"), path, **rules)
             self.restore(arrays)
             absent = [n for n in self.names("state") if n not in arrays]
             for name in absent:

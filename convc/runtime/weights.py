@@ -37,17 +37,25 @@ class Loaded:
     """What `load` did: the names of arrays that were written, and of those that were not.
 
     `missing`: the model has them, and the file has not: they stay as they were. `unexpected`: the file has them, and
-    the model has not. `converted`: those of `loaded` that the file holds in another dtype, with that dtype.
+    the model has not. `converted`: those of `loaded` that the file holds in another dtype, with that dtype. `reshaped`:
+    the file has them in another shape, and they stay as they were.
     """
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     converted: Mapping[str, str]
+    reshaped: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} arrays loaded"]
-        for what, names in (("missing", self.missing), ("unexpected", self.unexpected), ("converted", self.converted)):
+        named_apart = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "of another shape": self.reshaped,
+            "converted": self.converted,
+        }
+        for what, names in named_apart.items():
             if names:
                 parts.append(f"{what}: {named(names)}")
         return "; ".join(parts)
@@ -75,12 +83,13 @@ def fit(
     *,
     strict: bool = True,
     finite: bool = True,
+    shapes: bool = True,
 ) -> tuple[dict[str, Array], Loaded]:
     """The arrays to write, and what of the file they are; nothing is written here.
 
     `held`: the model's arrays, for their shapes and dtypes. `needed`: those that the file must have; with `strict`
-    False it may lack any, and have others. `finite`: whether NaN and infinities are refused. Raises DataError, naming
-    the array.
+    False it may lack any, and have others. `finite`: whether NaN and infinities are refused. `shapes`: whether another
+    shape is; with False such an array is left out. Raises DataError, naming the array.
     """
     missing = tuple(n for n in needed if n not in stored)
     unexpected = tuple(sorted(n for n in stored if n not in held))
@@ -92,13 +101,14 @@ def fit(
             f"weights must be those of the model, but {path} {what}; use the model they were saved from, or load with "
             "strict=False"
         )
-    arrays = {n: _array(n, stored[n], a, path, finite) for n, a in held.items() if n in stored}
+    other = tuple(n for n, a in held.items() if n in stored and stored[n].shape != a.shape and not shapes)
+    arrays = {n: _array(n, stored[n], a, path, finite) for n, a in held.items() if n in stored and n not in other}
     if not arrays:
         raise DataError(
             f"{path} has none of the model's arrays, but {named(sorted(stored)) or 'nothing'}; load other weights"
         )
     converted = {n: stored[n].dtype for n in arrays if stored[n].dtype not in ("F32", "I32")}
-    return arrays, Loaded(tuple(arrays), missing, unexpected, converted)
+    return arrays, Loaded(tuple(arrays), missing, unexpected, converted, other)
 
 
 def _array(name: str, t: Stored, held: Array, path: Path, finite: bool) -> Array:

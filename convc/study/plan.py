@@ -7,19 +7,20 @@ from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
 
-import convc.optim
 from convc.checks import choice, instance, seed_of, whole
 from convc.errors import DataError, RunError
-from convc.optim import Optimizer
+from convc.optim import OPTIMIZERS, Optimizer
 from convc.report.history import Setting, rate_text
 from convc.runtime.numbers import optimizer_number
 from convc.runtime.targets import kind_of, resolve_target
-from convc.schedule import check_rate, schedule
+from convc.schedule import check_rate, depends_on_epochs, schedule
 from convc.train import check_count
 
 RATES = (1.0, 0.1, 0.01, 0.005, 0.001)
 SEEDS = (0, 1, 2)
-MOMENTUM = 0.9
+MOMENTA = {"sgd": 0.9}
+"""What the momentum is where none is given, if not 0."""
+COMPILED_MOMENTUM = 0.9
 FORMAT = 2
 """Of study.json."""
 FACTORS = ("momentum",)
@@ -36,8 +37,8 @@ class StudyPlan:
 
     Every rate is trained with every one of `momenta`, and each of these settings with every seed: a seed gives the
     first weights, the order of the images and dropout, the same for all settings. `optimizer` is the name of a class
-    of convc.optim in small letters, at its defaults; `momenta` are for one that has a momentum, (0.9,) where none is
-    given. `schedule`: see convc.schedule. `refine`: add rates beside the best, within so many epochs of training;
+    of convc.optim in small letters, at its defaults; `momenta` are for one that has a momentum: where none is given,
+    (0.9,) for sgd. `schedule`: see convc.schedule. `refine`: add rates beside the best, within so many epochs of training;
     True: as many as a third of those asked for. Raises RunError on what is out of range, or comes twice.
     """
 
@@ -74,7 +75,7 @@ class StudyPlan:
             if self.momenta:
                 raise RunError(f"{self.optimizer} has no momentum; leave out --momentum, or choose --optimizer sgd")
             return ()
-        given = self.momenta or (MOMENTUM,)
+        given = self.momenta or (MOMENTA.get(self.optimizer, 0.0),)
         return _several(given, "momenta", lambda value: optimizer_number("momentum", value), str)
 
     @property
@@ -86,7 +87,7 @@ class StudyPlan:
 
         With a momentum, even where that is 0 in every run: a study that grows by another one goes on with its bits.
         """
-        return self._rule(momentum=MOMENTUM) if self.momenta else self._rule()  # type: ignore[call-arg]
+        return self._rule(momentum=COMPILED_MOMENTUM) if self.momenta else self._rule()  # type: ignore[call-arg]
 
     @property
     def optimizer_text(self) -> str:
@@ -125,7 +126,7 @@ class StudyPlan:
     def marks(self, setting: Setting, seed: int) -> dict[str, Any]:
         """What the numbers of one run depend on, but for the model and the data; not what the others do."""
         own = {"learning_rate": setting.lr, "seed": seed, **self.numbers(setting)}
-        return own | ({"epochs": self.epochs} if self._depends_on_epochs(self.epochs + 1) else {})
+        return own | ({"epochs": self.epochs} if depends_on_epochs(self.schedule) else {})
 
     def grown(self, held: Mapping[str, Any]) -> StudyPlan:
         """The plan with all that the folder of a study was asked for before: what `growing` wrote.
@@ -134,27 +135,12 @@ class StudyPlan:
         """
         more: dict[str, Any] = {name: tuple({*getattr(self, name), *held[name]}) for name in GROWS}
         plan = replace(self, **more, epochs=max(self.epochs, held["epochs"]))
-        before = replace(self, epochs=held["epochs"])
-        if plan.epochs != before.epochs and before._depends_on_epochs(plan.epochs):
+        if plan.epochs != held["epochs"] and depends_on_epochs(self.schedule):
             raise DataError(
                 f"the rates of the schedule {self.schedule} depend on the number of epochs, and this study was made "
-                f"with {before.epochs}, not {plan.epochs}; choose another --out, or --schedule constant from the start"
+                f"with {held['epochs']}, not {plan.epochs}; choose another --out"
             )
         return plan
-
-    def _depends_on_epochs(self, others: int) -> bool:
-        """Whether an epoch has another rate in a run of `others` epochs."""
-        one, other = schedule(self.schedule, 1.0, self.epochs), schedule(self.schedule, 1.0, others)
-        return any(one(epoch) != other(epoch) for epoch in range(1, min(self.epochs, others) + 1))
-
-
-def _optimizers() -> dict[str, type[Optimizer]]:
-    found = [c for c in vars(convc.optim).values() if isinstance(c, type) and issubclass(c, Optimizer)]
-    return {c.__name__.lower(): c for c in found if c is not Optimizer}
-
-
-OPTIMIZERS = _optimizers()
-"""By the name that --optimizer has for them."""
 
 
 def _several(given: Sequence[Any], what: str, check: Any, text: Any) -> tuple[Any, ...]:

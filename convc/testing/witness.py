@@ -168,10 +168,43 @@ def sgd(op: Any, w: Any, g: Any, lr: Any, decay: Any) -> Tensors:
 def adam(
     op: Any, w: Any, g: Any, m: Any, v: Any, lr: Any, beta1: Any, beta2: Any, eps: Any, decay: Any, step: Any
 ) -> Tensors:
+    """adam, or adamw."""
     w = w.detach().clone()
-    rule = torch.optim.Adam([w], float(lr), (float(beta1), float(beta2)), float(eps), float(decay))
+    rule = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[op.name]
+    optimizer = rule([w], float(lr), (float(beta1), float(beta2)), float(eps), float(decay))
     state = {"step": torch.tensor(float(step) - 1), "exp_avg": m.clone(), "exp_avg_sq": v.clone()}
-    return stepped(rule, w, g, state), state["exp_avg"], state["exp_avg_sq"]
+    return stepped(optimizer, w, g, state), state["exp_avg"], state["exp_avg_sq"]
+
+
+def rmsprop(op: Any, w: Any, g: Any, s: Any, lr: Any, alpha: Any, eps: Any, decay: Any) -> Tensors:
+    w = w.detach().clone()
+    rule = torch.optim.RMSprop([w], float(lr), float(alpha), float(eps), float(decay))
+    state = {"step": torch.tensor(0.0), "square_avg": s.clone()}
+    return stepped(rule, w, g, state), state["square_avg"]
+
+
+def rmsprop_momentum(
+    op: Any, w: Any, g: Any, s: Any, v: Any, lr: Any, alpha: Any, eps: Any, mu: Any, decay: Any
+) -> Tensors:
+    w = w.detach().clone()
+    rule = torch.optim.RMSprop([w], float(lr), float(alpha), float(eps), float(decay), float(mu))
+    state = {"step": torch.tensor(0.0), "square_avg": s.clone(), "momentum_buffer": v.clone()}
+    return stepped(rule, w, g, state), state["square_avg"], state["momentum_buffer"]
+
+
+def norm(op: Any, x: Any) -> Any:
+    """By vector_norm; an empty `axes` means all axes to PyTorch."""
+    return torch.linalg.vector_norm(x, dim=op.axes) if op.axes else x.abs()
+
+
+def hypot(op: Any, x: Any, y: Any) -> Any:
+    """A NaN beside an infinity is a NaN here, and an infinity in PyTorch."""
+    return torch.where(torch.isnan(x) | torch.isnan(y), torch.nan, torch.hypot(x, y.expand_as(x)))
+
+
+def clip_scale(op: Any, total: Any, limit: Any) -> Any:
+    """As clip_grad_norm_ has it."""
+    return torch.clamp(limit / (total + 1e-6), max=1.0)
 
 
 def broadcast(op: Any, y: Any) -> Tensors:
@@ -249,6 +282,12 @@ WITNESSES: dict[str, Witness] = {
     "sgd": sgd,
     "sgd_momentum": momentum,
     "adam": adam,
+    "adamw": adam,
+    "rmsprop": rmsprop,
+    "rmsprop_momentum": rmsprop_momentum,
+    "norm": one(norm),
+    "hypot": one(hypot),
+    "clip_scale": one(clip_scale),
 }
 
 

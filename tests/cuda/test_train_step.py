@@ -11,7 +11,13 @@ from tests.cuda.train_steps import MOMENTUM, assert_same_bits, assert_same_updat
 
 pytestmark = pytest.mark.skipif(find_library_file() is None, reason="NVRTC is not installed: pip install 'convc[emit]'")
 BATCH, MISSING = 8, 3
-OPTIMIZERS = {"momentum": MOMENTUM, "adam": convc.Adam(eps=1e-3)}
+OPTIMIZERS = {
+    "momentum": MOMENTUM,
+    "adam": convc.Adam(eps=1e-3),
+    "adamw": convc.AdamW(eps=1e-3),
+    "rmsprop": convc.RMSprop(lr=1e-3, eps=1e-2, momentum=0.9),
+    "clipped": convc.SGD(lr=0.02, momentum=0.9, clip_norm=0.5),
+}
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

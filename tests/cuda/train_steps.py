@@ -8,6 +8,7 @@ import numpy as np
 
 import convc
 from convc.data import load
+from convc.optim import Optimizer
 from convc.runtime.program import Program
 
 STEPS = 5
@@ -16,7 +17,7 @@ Parameters = Mapping[str, np.ndarray]
 
 
 def lenet(
-    target: str, batch: int, optimizer: convc.SGD | convc.Adam = MOMENTUM, missing: int = 1
+    target: str, batch: int, optimizer: Optimizer = MOMENTUM, missing: int = 1
 ) -> tuple[Program, dict[str, np.ndarray], list[float]]:
     """LeNet-5 after five steps on digits, the last with so many rows missing: program, first parameters, losses."""
     data = load("mnist5k").normalized()

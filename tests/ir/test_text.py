@@ -16,6 +16,7 @@ from convc.ir.index import Axis
 from convc.ir.kernels import Gemm, GemmSchedule, KernelOp, Loops, LoopSchedule
 from convc.ir.loop_nest import LoopNest, Map, Reduce
 from convc.ir.ops.adaptive_pool import AdaptiveAvgPool, AdaptiveAvgPoolGrad, AdaptiveMaxPool, AdaptiveMaxPoolGrad
+from convc.ir.ops.clip import Norm
 from convc.ir.ops.contract import Contract, Linear
 from convc.ir.ops.conv import Conv2d, Conv2dDgrad, Conv2dWgrad
 from convc.ir.ops.dropout import WORD, Dropout
@@ -96,6 +97,12 @@ CASES: list[tuple[Op, tuple[TensorType, ...]]] = [
     (OPS["sgd"](), (WEIGHT, WEIGHT, SCALAR, SCALAR)),
     (SgdMomentum(nesterov=True), (WEIGHT, WEIGHT, WEIGHT, SCALAR, SCALAR, SCALAR)),
     (OPS["adam"](), (WEIGHT, WEIGHT, WEIGHT, WEIGHT, *[SCALAR] * 6)),
+    (OPS["adamw"](), (WEIGHT, WEIGHT, WEIGHT, WEIGHT, *[SCALAR] * 6)),
+    (OPS["rmsprop"](), (WEIGHT, WEIGHT, WEIGHT, *[SCALAR] * 4)),
+    (OPS["rmsprop_momentum"](), (WEIGHT, WEIGHT, WEIGHT, WEIGHT, *[SCALAR] * 5)),
+    (Norm((1, 2, 3)), (FEATURES,)),
+    (OPS["hypot"](), (FEATURES, SCALAR)),
+    (OPS["clip_scale"](), (SCALAR, SCALAR)),
 ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from convc.ir.core import OPS, Op, checked_infer
 from convc.ir.ops.adaptive_pool import AdaptiveAvgPool, AdaptiveAvgPoolGrad, AdaptiveMaxPool, AdaptiveMaxPoolGrad
+from convc.ir.ops.clip import ClipScale, Hypot, Norm
 from convc.ir.ops.contract import Contract, Linear
 from convc.ir.ops.conv import Conv2d, Conv2dDgrad, Conv2dWgrad
 from convc.ir.ops.count import Count
@@ -234,6 +235,17 @@ def others(n: int) -> list[Case]:
         Case("momentum", SgdMomentum(), (weight, weight, weight, one, one, one)),
         Case("nesterov", SgdMomentum(nesterov=True), (bias, bias, bias, one, one, one)),
         Case("adam", OPS["adam"](), (filters, filters, filters, filters, *[one] * 6)),
+        Case("adamw", OPS["adamw"](), (weight, weight, weight, weight, *[one] * 6)),
+        Case("rmsprop", OPS["rmsprop"](), (filters, filters, filters, *[one] * 4)),
+        Case("rmsprop_momentum", OPS["rmsprop_momentum"](), (bias, bias, bias, bias, *[one] * 5)),
+        Case("norm-filters", Norm((1, 2, 3)), (filters,)),
+        Case("norm-all", Norm((0, 1)), (weight,)),
+        Case("norm-rows", Norm((0, 2, 3)), (image,)),
+        Case("norm-none", Norm(()), (logits,)),
+        Case("hypot", Hypot(), (image, image)),
+        Case("hypot-scalar", Hypot(), (one, one)),
+        Case("clip_scale", ClipScale(), (one, one)),
+        Case("clip_scale-row", ClipScale(), (row, one)),
     ]
     for name in ("relu", "sigmoid", "tanh"):
         cases += [

@@ -23,6 +23,7 @@ from convc.build.nvrtc_library import find_library_file
 from convc.ir.core import OPS, Op
 from convc.ir.kernels import KernelOp
 from convc.ir.ops.adaptive_pool import AdaptiveAvgPool, AdaptiveAvgPoolGrad, AdaptiveMaxPool, AdaptiveMaxPoolGrad
+from convc.ir.ops.clip import Norm
 from convc.ir.ops.contract import Contract, Linear
 from convc.ir.ops.conv import Conv2d, Conv2dDgrad, Conv2dWgrad
 from convc.ir.ops.dropout import Dropout
@@ -122,6 +123,8 @@ LOGITS = of([0, 0, 0], [1e3, 1e3, -1e9], [1e7, 1e7, -1e8], [1e8, 1e8, 1e7], [3e3
             [0, -16, -17], [0, -40, -80], [88, 1e-3, -1e-3], [-1e8, -1e8 + 16, -1e8 + 8], [1e-30, -1e-30, 0],
             [5, 4.9999, -1], [-90, 0, 1])  # fmt: skip
 LABELS = np.resize(np.array([0, 1, 0, 0, 1, 0, 0, 0, 0, 2, 1, 1, 0], np.int32), len(LOGITS))
+NORMS = np.stack([X[1:], X[1:] * 1e-30, np.resize(of(1.5e19), 25), np.resize(of(-1e-25, 1e-30), 25), np.zeros(25)])
+"""Rows whose squares overflow or vanish in f32, and one of zeros."""
 DLOSS = spread(len(LOGITS), low=-3, high=3)
 IMAGE = spread(2, 3, 5, 4)
 FILTERS = spread(4, 3, 3, 3)
@@ -136,10 +139,18 @@ WEIGHTS, GRADIENTS = spread(40, low=-6, high=2), spread(40, low=-12, high=9, see
 VELOCITY, SQUARES = spread(40, low=-12, high=9, seed=3), np.abs(spread(40, low=-20, high=18, seed=4))
 
 
-def adam(step: int) -> Hard:
+def adam(name: str, step: int) -> Hard:
     numbers = [np.float32(n) for n in (0.001, 0.9, 0.999, 1e-8, 0.01)]
     inputs = (WEIGHTS, GRADIENTS, VELOCITY, SQUARES, *[np.asarray(n) for n in numbers], np.asarray(step, np.int32))
-    return Hard(OPS["adam"](), inputs, first(4))
+    return Hard(OPS[name](), inputs, first(4))
+
+
+def rmsprop(*numbers: float) -> Hard:
+    """Without momentum: lr, alpha, eps, weight decay; with it: lr, alpha, eps, momentum, weight decay."""
+    state = (SQUARES,) if len(numbers) == 4 else (SQUARES, VELOCITY)
+    name = "rmsprop" if len(numbers) == 4 else "rmsprop_momentum"
+    inputs = (WEIGHTS, GRADIENTS, *state, *[np.float32(n) for n in numbers])
+    return Hard(OPS[name](), tuple(map(np.asarray, inputs)), first(2 + len(state)))
 
 
 def table() -> dict[str, list[Hard]]:
@@ -199,7 +210,12 @@ def table() -> dict[str, list[Hard]]:
         Hard(AdaptiveMaxPoolGrad((2, 2), result=f32(2, 3, 5, 4)), (pooled, WINNERS)),
         Hard(OPS["sgd"](), (WEIGHTS, GRADIENTS, scalars[0], scalars[2]), first(2)),
         *(Hard(SgdMomentum(n), (WEIGHTS, GRADIENTS, VELOCITY, *scalars), first(3)) for n in (False, True)),
-        *map(adam, STEP.values()),
+        *(adam(name, step) for name in ("adam", "adamw") for step in STEP.values()),
+        rmsprop(0.01, 0.99, 1e-8, 0.01),
+        rmsprop(0.01, 0.99, 1e-8, 0.9, 0.01),
+        Hard(Norm((1,)), (NORMS,)),
+        Hard(OPS["hypot"](), (X, np.resize(of(1, -1e-20, 3e10, 1e-3, 3e38), X.shape))),
+        Hard(OPS["clip_scale"](), (of(0, 1e-30, 1e-6, 0.3, 1, 1.0001, 7, 1e20, 3e38), np.asarray(np.float32(1)))),
     ]
     for lrn in NUMBERS.values():
         terms = LrnTerms(**lrn.shared).reference(WIDE_DY.astype(np.float64), WIDE.astype(np.float64))[0]

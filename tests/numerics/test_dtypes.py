@@ -14,6 +14,7 @@ import convc
 from convc.build.nvrtc_library import find_library_file
 from convc.ir.core import Op, checked_infer
 from convc.ir.interp import interpret
+from convc.ir.ops.optim import Update
 from convc.ir.text import parse_graph
 from convc.ir.types import DTYPES, TensorType
 from tests.numerics.cases import CASES, Case, names
@@ -65,7 +66,7 @@ MOVED = [c for case in CASES for c in accepted(case, "i32") if c.inputs != case.
 def test_i32_is_for_what_moves_it_and_for_counts() -> None:
     """max_pool, softmax, sums and the rest of arithmetic refuse it."""
     by_name = {c.op.name for c in MOVED}
-    assert by_name == {"reshape", "flatten", "relayout", "broadcast", "adam"}
+    assert by_name == {"reshape", "flatten", "relayout", "broadcast", "adam", "adamw"}
     for name in ("max_pool", "softmax", "sum", "add", "conv2d", "linear", "relu", "sgd", "mse", "lrn"):
         case = FIRST[name]
         with pytest.raises(convc.IRError, match=r"must be f32, but it is i32|must have one (dtype|type)|operand \d"):
@@ -92,7 +93,7 @@ def test_other_dtypes_are_unknown(dtype: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_what_moves_i32_keeps_every_bit(target: str) -> None:
     """At every shape of the operators' table, for several numbers of rows, and in the interpreter."""
-    cases = [c for c in MOVED if c.op.name != "adam"]
+    cases = [c for c in MOVED if not isinstance(c.op, Update)]
     graph = combined(cases)
     program = convc.compile(graph, target=target)
     for rows in (6, 1, 4):

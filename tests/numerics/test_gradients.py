@@ -34,11 +34,12 @@ KINKED = ("relu", "leaky_relu", "max_pool", "adaptive_max_pool")
 
 
 def test_operators_without_a_gradient_are_the_ones_that_need_none() -> None:
-    """Updates and fused nodes come after autodiff; these are gradients themselves, or a count."""
+    """Updates, clipping and fused nodes come after autodiff; these are gradients themselves, or a count."""
     without = {n for n, cls in OPS.items() if not issubclass(cls, KernelOp) and cls.vjp is Op.vjp}
     assert without == {
-        "fused", "sgd", "sgd_momentum", "adam", "correct", "cross_entropy_grad", "mse_grad", "softmax_grad",
-        "sigmoid_grad", "tanh_grad", "max_pool_grad", "adaptive_max_pool_grad", "lrn_terms", "lrn_grad",
+        "fused", "sgd", "sgd_momentum", "adam", "adamw", "rmsprop", "rmsprop_momentum", "norm", "hypot", "clip_scale",
+        "correct", "cross_entropy_grad", "mse_grad", "softmax_grad", "sigmoid_grad", "tanh_grad", "max_pool_grad",
+        "adaptive_max_pool_grad", "lrn_terms", "lrn_grad",
     }  # fmt: skip
 
 

@@ -34,8 +34,15 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "momentum": convc.SGD(lr=0.1, momentum=0.9),
     "nesterov": convc.SGD(lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=True),
     "adam": convc.Adam(lr=0.001, eps=1e-3, weight_decay=0.01),
+    "adamw": convc.AdamW(lr=0.001, eps=1e-3, weight_decay=0.1),
+    "rmsprop": convc.RMSprop(lr=0.001, eps=1e-2, weight_decay=0.01),
+    "rmsprop_momentum": convc.RMSprop(lr=0.001, eps=1e-2, momentum=0.9),
+    "clipped": convc.SGD(lr=0.1, momentum=0.9, weight_decay=0.01, clip_norm=0.2),
+    "clipped adamw": convc.AdamW(lr=0.001, eps=1e-3, clip_norm=0.2),
+    "hardly clipped": convc.SGD(lr=0.1, clip_norm=0.3),
 }
-"""Adam with an eps that keeps it from dividing by nothing; the usual one has a test of its own."""
+"""Those that divide by moments with an eps that keeps them from dividing by nothing; Adam's usual one has a test of its
+own. The norms of the gradients here are 0.1 to 0.4, above and below the limits."""
 
 
 def batches() -> list[tuple[Array, Array]]:
@@ -112,8 +119,11 @@ def by_torch(optimizer: Optimizer, dtype: str) -> Run:
     for p, a in zip(net.parameters(), weights.values(), strict=True):
         p.data.copy_(torch.from_numpy(a.copy()))
     o: Any = optimizer
-    if isinstance(optimizer, convc.Adam):
-        rule = torch.optim.Adam(net.parameters(), o.lr, (o.beta1, o.beta2), o.eps, o.weight_decay)
+    if isinstance(optimizer, convc.Adam | convc.AdamW):
+        kind = getattr(torch.optim, type(optimizer).__name__)
+        rule = kind(net.parameters(), o.lr, (o.beta1, o.beta2), o.eps, o.weight_decay)
+    elif isinstance(optimizer, convc.RMSprop):
+        rule = torch.optim.RMSprop(net.parameters(), o.lr, o.alpha, o.eps, o.weight_decay, o.momentum)
     else:
         rule = torch.optim.SGD(net.parameters(), o.lr, o.momentum, weight_decay=o.weight_decay, nesterov=o.nesterov)
     losses = []
@@ -121,6 +131,8 @@ def by_torch(optimizer: Optimizer, dtype: str) -> Run:
         rule.zero_grad()
         loss = nn.functional.cross_entropy(net(torch.from_numpy(x).to(real)), torch.from_numpy(labels))
         loss.backward()
+        if o.clip_norm is not None:
+            nn.utils.clip_grad_norm_(net.parameters(), o.clip_norm)
         rule.step()
         losses.append(loss.item())
     after = {name: p.detach().numpy() for name, p in zip(weights, net.parameters(), strict=True)}

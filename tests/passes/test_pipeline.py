@@ -13,7 +13,7 @@ from convc.compiler import model_graph
 from convc.errors import IRError
 from convc.ir.core import Graph
 from convc.ir.interp import interpret
-from convc.ir.ops.optim import Adam, Sgd, SgdMomentum, Update
+from convc.ir.ops.optim import Adam, AdamW, RmsProp, RmsPropMomentum, Sgd, SgdMomentum, Update
 from convc.ir.text import parse_graph, print_graph
 from convc.ir.verify import verify
 from convc.passes import pipeline
@@ -27,6 +27,9 @@ RULES: dict[str, tuple[Update, tuple[int, ...]]] = {
     "momentum": (SgdMomentum(), (6,)),
     "nesterov": (SgdMomentum(nesterov=True), (5,)),
     "adam": (Adam(), (6, 5)),
+    "adamw": (AdamW(), (6,)),
+    "rmsprop": (RmsProp(), (5,)),
+    "rmsprop_momentum": (RmsPropMomentum(), (6,)),
 }
 """Each rule with the numbers of rows of a batch of at most six."""
 TARGETS = {"cpu": CPU, "narrow": Target("cpu", lanes=4, registers=8), "cuda": CUDA}

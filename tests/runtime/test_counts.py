@@ -111,6 +111,27 @@ def test_each_optimizer_counts_its_own_steps(target: str) -> None:
     assert "step" not in {v.name for v in sgd.graph.inputs_of("scalar")}
 
 
+def test_no_optimizer_touches_the_state_of_another() -> None:
+    """All rules in one store; RMSprop's mean squares are the same with momentum and without."""
+    net, seen = model(), dict[str, npt.NDArray[Any]]()
+    rules = (ADAM, convc.AdamW(), convc.RMSprop(), convc.SGD(momentum=0.9), convc.SGD())
+    owned = {}
+    for rule in rules:
+        trained(net, 2, rule)
+        state = {name: net.store[name].copy() for name in net.store.names("state")}
+        owned[type(rule).__name__, rule.rule.name] = set(state) - set(seen)
+        for name, array in seen.items():
+            np.testing.assert_array_equal(state[name], array, err_msg=f"{name} by {rule}")
+        seen = state
+    weights = net.store.names("parameter")
+    assert owned["AdamW", "adamw"] == {f"{w}.adamw.{k}" for w in weights for k in ("m", "v")} | {"adamw.step"}
+    assert owned["RMSprop", "rmsprop"] == {f"{w}.rmsprop.square" for w in weights}
+    assert (net.store["adam.step"], net.store["adamw.step"]) == (2, 2)
+    trained(net, 1, convc.RMSprop(momentum=0.9))
+    fresh = set(net.store.names("state")) - set(seen)
+    assert fresh == {f"{w}.rmsprop.velocity" for w in weights}
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("start", [0, 2**24, 2**24 + 1, LAST - 2, LAST - 1, LAST])
 def test_counts_are_exact_to_the_last_and_stay_there(target: str, start: int) -> None:

@@ -132,26 +132,6 @@ def test_threads_change_no_bit(sgd: Shared, bands: Dataset, threads: Callable[[i
     assert seen[0] == seen[1]
 
 
-@pytest.mark.parametrize(
-    ("text", "rates"),
-    [
-        ("constant", [0.4, 0.4, 0.4, 0.4]),
-        ("cosine", [0.4, 0.2 * (1 + math.sqrt(0.5)), 0.2, 0.2 * (1 - math.sqrt(0.5))]),
-        ("step:2,0.5", [0.4, 0.4, 0.2, 0.2]),
-        ("step:1,0.1", [0.4, 0.04, 0.004, 0.0004]),
-    ],
-)
-def test_schedules(text: str, rates: list[float]) -> None:
-    rate = schedule(text, 0.4, 4)
-    assert [rate(epoch) for epoch in range(1, 5)] == pytest.approx(rates)
-
-
-@pytest.mark.parametrize("text", ["", "linear", "step", "step:2", "step:x,0.1", "step:0,0.1", "step:2,0", "cosine:3"])
-def test_an_unknown_schedule_is_refused(text: str) -> None:
-    with pytest.raises(RunError, match=r"a schedule is constant, cosine or step:EPOCHS,FACTOR"):
-        schedule(text, 0.1, 4)
-
-
 @pytest.mark.parametrize("lr", [0.0, -1.0, math.nan, math.inf])
 def test_a_rate_that_is_not_positive_is_refused(sgd: Shared, bands: Dataset, lr: float) -> None:
     with pytest.raises(RunError, match="a learning rate is a positive number, not "):
@@ -188,7 +168,8 @@ def test_a_resumed_run_ends_in_the_same_bytes(
     unbroken = run_training(plan, model, bands, tmp_path / "unbroken", resume=False)
     assert [r.learning_rate for r in unbroken.history] == [optimizer.lr * 0.5**k for k in range(3)]
     assert set(contents(tmp_path / "unbroken")) == {
-        "checkpoint/lock", "checkpoint/train.safetensors", "history.csv", "train.json", "weights.safetensors",
+        "accuracy.png", "checkpoint/lock", "checkpoint/train.safetensors", "history.csv", "loss.png", "train.json",
+        "weights.safetensors", "weights_best.safetensors",
     }  # fmt: skip
     for kind, at in (("compiling", 1), ("batch", 2), ("batch", 5), ("epoch", 2), ("end", 1)):
         out = tmp_path / f"{kind}{at}"

@@ -2,6 +2,7 @@
 
 from convc.ir.ops import (
     adaptive_pool,
+    clip,
     contract,
     conv,
     count,
@@ -18,6 +19,7 @@ from convc.ir.ops import (
 
 __all__ = [
     "adaptive_pool",
+    "clip",
     "contract",
     "conv",
     "count",

@@ -110,19 +110,104 @@ class Adam(Update, name="adam"):
 
     def reference(self, w: Array, g: Array, *rest: Array) -> tuple[Array, ...]:
         m, v, lr, beta1, beta2, eps, decay, step = rest
-        d = g + decay * w
-        m = beta1 * m + (1 - beta1) * d
-        v = beta2 * v + (1 - beta2) * d * d
-        c1, c2 = 1 - beta1**step, 1 - beta2**step
-        return w - lr * (m / c1) / (np.sqrt(v / c2) + eps), m, v
+        m, v, direction = _moments(g + decay * w, m, v, beta1, beta2, eps, step)
+        return w - lr * direction, m, v
 
     def point(self, w: Scalar, g: Scalar, *rest: Scalar) -> tuple[Scalar, ...]:
         m, v, lr, beta1, beta2, eps, decay, step = rest
+        m, v, ratio, root = _moment_terms(g + decay * w, m, v, beta1, beta2, eps, step)
+        return w - lr * ratio / root, m, v
+
+
+@dataclass(frozen=True)
+class AdamW(Update, name="adamw"):
+    """m' = b1*m + (1-b1)*g;  v' = b2*v + (1-b2)*g*g;  w' = w - lr * ((m'/c1) / (sqrt(v'/c2) + eps) + weight_decay*w).
+
+    c1 and c2 as in adam, of which it differs by the decay, which does not go through the moments. Source: Loshchilov
+    and Hutter, 2019, algorithm 2, with the rate multiplying the decay too, as in PyTorch.
+    """
+
+    state: ClassVar[tuple[str, ...]] = ("adamw.m", "adamw.v")
+    scalars: ClassVar[tuple[str, ...]] = Adam.scalars
+    counts: ClassVar[tuple[str, ...]] = Adam.counts
+
+    def reference(self, w: Array, g: Array, *rest: Array) -> tuple[Array, ...]:
+        m, v, lr, beta1, beta2, eps, decay, step = rest
+        m, v, direction = _moments(g, m, v, beta1, beta2, eps, step)
+        return w - lr * (direction + decay * w), m, v
+
+    def point(self, w: Scalar, g: Scalar, *rest: Scalar) -> tuple[Scalar, ...]:
+        m, v, lr, beta1, beta2, eps, decay, step = rest
+        m, v, ratio, root = _moment_terms(g, m, v, beta1, beta2, eps, step)
+        return w - lr * (ratio / root + decay * w), m, v
+
+
+@dataclass(frozen=True)
+class RmsProp(Update, name="rmsprop"):
+    """s' = alpha*s + (1-alpha)*d*d;  w' = w - lr * d / (sqrt(s') + eps), with d = g + weight_decay * w.
+
+    Not centred, and eps is outside the root, as in PyTorch. Source: Tieleman and Hinton, 2012, lecture 6.5.
+    """
+
+    state: ClassVar[tuple[str, ...]] = ("rmsprop.square",)
+    scalars: ClassVar[tuple[str, ...]] = ("lr", "alpha", "eps", "weight_decay")
+
+    def reference(self, w: Array, g: Array, *rest: Array) -> tuple[Array, ...]:
+        s, lr, alpha, eps, decay = rest
         d = g + decay * w
-        m = beta1 * m + (1.0 - beta1) * d
-        v = beta2 * v + (1.0 - beta2) * d * d
-        c1, c2 = _one_minus_power(beta1, step), _one_minus_power(beta2, step)
-        return w - lr * (m / c1) / (Unary("sqrt", v / c2) + eps), m, v
+        s = alpha * s + (1 - alpha) * d * d
+        return w - lr * (d / (np.sqrt(s) + eps)), s
+
+    def point(self, w: Scalar, g: Scalar, *rest: Scalar) -> tuple[Scalar, ...]:
+        s, lr, alpha, eps, decay = rest
+        d = g + decay * w
+        s = alpha * s + (1.0 - alpha) * d * d
+        return w - lr * (d / (Unary("sqrt", s) + eps)), s
+
+
+@dataclass(frozen=True)
+class RmsPropMomentum(Update, name="rmsprop_momentum"):
+    """s' as in rmsprop;  v' = momentum * v + d / (sqrt(s') + eps);  w' = w - lr * v'.
+
+    In PyTorch's form: the momentum is of the scaled gradients, and the rate multiplies it.
+    """
+
+    state: ClassVar[tuple[str, ...]] = ("rmsprop.square", "rmsprop.velocity")
+    scalars: ClassVar[tuple[str, ...]] = ("lr", "alpha", "eps", "momentum", "weight_decay")
+
+    def reference(self, w: Array, g: Array, *rest: Array) -> tuple[Array, ...]:
+        s, v, lr, alpha, eps, momentum, decay = rest
+        d = g + decay * w
+        s = alpha * s + (1 - alpha) * d * d
+        v = momentum * v + d / (np.sqrt(s) + eps)
+        return w - lr * v, s, v
+
+    def point(self, w: Scalar, g: Scalar, *rest: Scalar) -> tuple[Scalar, ...]:
+        s, v, lr, alpha, eps, momentum, decay = rest
+        d = g + decay * w
+        s = alpha * s + (1.0 - alpha) * d * d
+        v = momentum * v + d / (Unary("sqrt", s) + eps)
+        return w - lr * v, s, v
+
+
+def _moments(
+    d: Array, m: Array, v: Array, beta1: Array, beta2: Array, eps: Array, step: Array
+) -> tuple[Array, Array, Array]:
+    """The new moments of Adam, and the direction that they give."""
+    m = beta1 * m + (1 - beta1) * d
+    v = beta2 * v + (1 - beta2) * d * d
+    c1, c2 = 1 - beta1**step, 1 - beta2**step
+    return m, v, (m / c1) / (np.sqrt(v / c2) + eps)
+
+
+def _moment_terms(
+    d: Scalar, m: Scalar, v: Scalar, beta1: Scalar, beta2: Scalar, eps: Scalar, step: Scalar
+) -> tuple[Scalar, Scalar, Scalar, Scalar]:
+    """The new moments of one element, and the two parts of the direction: its quotient is left to the caller."""
+    m = beta1 * m + (1.0 - beta1) * d
+    v = beta2 * v + (1.0 - beta2) * d * d
+    c1, c2 = _one_minus_power(beta1, step), _one_minus_power(beta2, step)
+    return m, v, m / c1, Unary("sqrt", v / c2) + eps
 
 
 def _one_minus_power(base: Scalar, exponent: Scalar) -> Scalar:

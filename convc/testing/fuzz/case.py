@@ -10,13 +10,17 @@ from convc.errors import DataError
 from convc.ir.core import Graph
 from convc.ir.text import parse_graph
 from convc.ir.types import Rows
-from convc.optim import SGD, Adam, Optimizer
+from convc.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": SGD(),
     "momentum": SGD(momentum=0.9),
     "nesterov": SGD(momentum=0.9, nesterov=True),
     "adam": Adam(),
+    "adamw": AdamW(),
+    "rmsprop": RMSprop(),
+    "rmsprop_momentum": RMSprop(momentum=0.9, weight_decay=0.01),
+    "clipped": SGD(momentum=0.9, clip_norm=0.5),
 }
 MODES = ("infer", "eval", "train")
 KINDS = ("benign", "large", "ties", "powers", "special")

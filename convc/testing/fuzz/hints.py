@@ -11,6 +11,7 @@ from math import prod
 from typing import Any
 
 from convc.ir.core import OPS, Op, Value, checked_infer
+from convc.ir.ops.clip import ClipScale, Hypot, Norm
 from convc.ir.ops.contract import Contract, Linear
 from convc.ir.ops.conv import Conv2d
 from convc.ir.ops.fused import Fused, Step
@@ -93,7 +94,7 @@ def bias_add(d: Drawing, cls: type[Op]) -> Applied | None:
     return BiasAdd(axis), (x, d.like(TensorType(x.type.dtype, (x.type.shape[axis],))))
 
 
-@hint(Add, Mul)
+@hint(Add, Mul, Hypot, ClipScale)
 def with_constant(d: Drawing, cls: type[Op]) -> Applied | None:
     """With a constant of the same type or of none, or with any other value."""
     x = d.value(lambda t: t.dtype == "f32")
@@ -104,13 +105,13 @@ def with_constant(d: Drawing, cls: type[Op]) -> Applied | None:
     return cls(), (x, other or d.like(t))
 
 
-@hint(Sum)
-def summed(d: Drawing, cls: type[Op]) -> Applied | None:
+@hint(Sum, Norm)
+def summed(d: Drawing, cls: type[Sum | Norm]) -> Applied | None:
     x = d.value(lambda t: t.rank > 0)
     if x is None:
         return None
-    axes = [a for a in range(x.type.rank) if d.rng.random() < 0.5]
-    return Sum(tuple(axes), d.rng.random() < 0.5), (x,)
+    axes = tuple(a for a in range(x.type.rank) if d.rng.random() < 0.5)
+    return Sum(axes, d.rng.random() < 0.5) if issubclass(cls, Sum) else cls(axes), (x,)
 
 
 @hint(Broadcast)
