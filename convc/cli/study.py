@@ -140,7 +140,7 @@ def study(
     \b
     Examples:
       convc study
-      convc study --lr 0.1 0.01 0.001 --epochs 10 --out out/three-rates
+      convc study lenet5 --lr 0.1 0.01 0.001 --epochs 10 --out out/three-rates
       convc study --momentum 0 0.9 --refine --out out/momentum
       convc study --compare out/study out/momentum
     """

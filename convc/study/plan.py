@@ -9,7 +9,7 @@ from typing import Any
 
 from convc.checks import choice, instance, seed_of, whole
 from convc.errors import DataError, RunError
-from convc.optim import OPTIMIZERS, Optimizer
+from convc.optim import DEFAULT_MOMENTUM, OPTIMIZERS, Optimizer
 from convc.report.history import Setting, rate_text
 from convc.runtime.numbers import optimizer_number
 from convc.runtime.targets import kind_of, resolve_target
@@ -18,9 +18,6 @@ from convc.train import check_count
 
 RATES = (1.0, 0.1, 0.01, 0.005, 0.001)
 SEEDS = (0, 1, 2)
-MOMENTA = {"sgd": 0.9}
-"""What the momentum is where none is given, if not 0."""
-COMPILED_MOMENTUM = 0.9
 FORMAT = 2
 """Of study.json."""
 FACTORS = ("momentum",)
@@ -36,10 +33,11 @@ class StudyPlan:
     """What to study; `model` and `data` are names for the report.
 
     Every rate is trained with every one of `momenta`, and each of these settings with every seed: a seed gives the
-    first weights, the order of the images and dropout, the same for all settings. `optimizer` is the name of a class
-    of convc.optim in small letters, at its defaults; `momenta` are for one that has a momentum: where none is given,
-    (0.9,) for sgd. `schedule`: see convc.schedule. `refine`: add rates beside the best, within so many epochs of training;
-    True: as many as a third of those asked for. Raises RunError on what is out of range, or comes twice.
+    first weights, the order of the images and dropout, the same for all settings. `optimizer` is one of
+    convc.optim.OPTIMIZERS, at its defaults; `momenta` are for one that has a momentum: where none is given, (0.9,) for
+    sgd and (0.0,) for rmsprop. `schedule`: see convc.schedule. `refine`: add rates beside the best, within so many
+    epochs of training; True: as many as a third of those asked for. Raises RunError on what is out of range, or comes
+    twice.
     """
 
     model: str = "lenet5"
@@ -70,12 +68,12 @@ class StudyPlan:
 
     def _momenta(self) -> tuple[float, ...]:
         instance(self.momenta, (tuple, list), "the momenta of a study are a tuple, such as (0.0, 0.9)")
-        known = {field.name for field in fields(self._rule)}  # type: ignore[arg-type]
+        known = {field.name for field in fields(self._rule)}
         if "momentum" not in known:
             if self.momenta:
                 raise RunError(f"{self.optimizer} has no momentum; leave out --momentum, or choose --optimizer sgd")
             return ()
-        given = self.momenta or (MOMENTA.get(self.optimizer, 0.0),)
+        given = self.momenta or (DEFAULT_MOMENTUM.get(self.optimizer, 0.0),)
         return _several(given, "momenta", lambda value: optimizer_number("momentum", value), str)
 
     @property
@@ -87,7 +85,7 @@ class StudyPlan:
 
         With a momentum, even where that is 0 in every run: a study that grows by another one goes on with its bits.
         """
-        return self._rule(momentum=COMPILED_MOMENTUM) if self.momenta else self._rule()  # type: ignore[call-arg]
+        return self._rule(momentum=0.9) if self.momenta else self._rule()  # type: ignore[call-arg]
 
     @property
     def optimizer_text(self) -> str:

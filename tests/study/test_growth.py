@@ -130,6 +130,37 @@ def test_a_step_schedule_grows(model: Module, bands: Dataset, tmp_path: Path) ->
     assert contents(tmp_path / "grown") == contents(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "momenta", "schedule"),
+    [
+        ("sgd", (0.0, 0.9), "warmup:1+cosine"),
+        ("rmsprop", (0.0, 0.5), "onecycle"),
+        ("adamw", (), "warmup:2+step:1,0.5"),
+        ("adam", (), "linear"),
+    ],
+)
+def test_any_optimizer_and_schedule(
+    optimizer: str,
+    momenta: tuple[float, ...],
+    schedule: str,
+    tiny: Any,
+    bands: Dataset,
+    tmp_path: Path,
+    interrupter: type,
+) -> None:
+    module = tiny()
+    plan = replace(PLAN, rates=(0.01,), momenta=momenta, optimizer=optimizer, schedule=schedule)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(
+            replace(plan, momenta=momenta[:1], seeds=(8,)), module, bands, tmp_path / "grown", interrupter("epoch", 2)
+        )
+    run_study(plan, module, bands, tmp_path / "grown")
+    result = run_study(plan, module, bands, tmp_path / "whole")
+    assert contents(tmp_path / "grown") == contents(tmp_path / "whole")
+    assert result.runs[0].epochs[-1].train_loss < result.runs[0].epochs[0].train_loss
+    assert len({run.epochs for run in result.runs}) == len(result.runs) == 2 * max(1, len(momenta))
+
+
 def test_a_study_of_an_earlier_form_is_one_line(model: Module, bands: Dataset, tmp_path: Path) -> None:
     from convc.checkpoint import write_settings
 

@@ -374,7 +374,7 @@ def test_files_that_are_not_a_studys_are_refused(
         ({"momenta": (0.5, 0.5)}, "a study needs momenta that differ, not 0.5 0.5"),
         ({"momenta": (0.5,), "optimizer": "adam"}, "adam has no momentum; leave out --momentum"),
         ({"optimizer": "agd"}, "unknown optimizer 'agd'; did you mean 'sgd'"),
-        ({"schedule": "linear"}, "a schedule is constant, cosine or"),
+        ({"schedule": "flat"}, "a schedule is constant, cosine"),
         ({"refine": 0}, "the budget of --refine, in epochs, is a whole number of at least 1, not 0"),
     ],
 )
@@ -484,7 +484,7 @@ def test_the_command_from_interruption_to_report(
         (("--seeds", "0"), "the number of seeds is a whole number of at least 1, not 0; give another --seeds"),
         (("--compare", "none"), "two studies or more are compared, in folders that differ, not none; give others"),
         (("--compare", "none", "other"), "none holds no study; choose another --out or delete it"),
-        (("--schedule", "step:0,1"), "a schedule is "),
+        (("--schedule", "step:1"), "a schedule is constant, cosine"),
     ],
 )
 def test_what_does_not_fit_together_is_one_line(args: tuple[str, ...], line: str) -> None:
