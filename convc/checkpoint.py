@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from convc.build.files import read_whole, write_atomically
 from convc.compiler import model_graph
@@ -48,36 +49,56 @@ def write_settings(path: Path, settings: Settings) -> None:
     write_atomically(path, json.dumps({**settings, "sha256": settings_digest(settings)}, indent=2) + "\n")
 
 
-def check_settings(path: Path, settings: Settings) -> None:
-    """Raises DataError, naming the first setting that differs, unless the file holds these settings."""
+def read_settings(path: Path) -> dict[str, Any]:
+    """What `write_settings` wrote, without the digest. Raises DataError where the file holds none or is damaged."""
     remedy = f"choose another --out or delete {path.parent}"
     try:
-        held = json.loads(read_whole(path))
+        held: dict[str, Any] = json.loads(read_whole(path))
         digest = held.pop("sha256")
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise DataError(f"{path} holds no settings; {remedy}") from None
     if digest != settings_digest(held):
         raise DataError(f"{path} is damaged: its settings are not those that its SHA-256 was made of; {remedy}")
+    return held
+
+
+def check_settings(path: Path, settings: Settings) -> None:
+    """Raises DataError, naming the first setting that differs, unless the file holds these settings."""
+    refuse_others(path.parent, read_settings(path), settings)
+
+
+def refuse_others(folder: Path, held: Settings, settings: Settings) -> None:
+    """Raises DataError, naming the first of `settings` that differs from those held in the folder."""
     for name, asked in json.loads(json.dumps(dict(settings))).items():
         if held.get(name) != asked:
             raise DataError(
-                f"a run goes on with the settings it began with, but {path.parent} was made with "
+                f"a run goes on with the settings it began with, but {folder} was made with "
                 f"{name} {_text(held.get(name))}, not {_text(asked)}; choose another --out or delete it"
             )
 
 
 def save_checkpoint(path: Path, step: Program, run: str, epoch: int) -> None:
+    """Write `checkpoint_bytes`."""
+    write_atomically(path, checkpoint_bytes(step, run, epoch))
+
+
+def checkpoint_bytes(step: Program, run: str, epoch: int) -> bytes:
     """What `step` trains, leaves frozen and keeps, after `epoch` of the run called `run`, as one safetensors file.
 
     State that another optimizer left in the model's store is not part of it.
     """
     names = [v.name for v in step.graph.inputs_of("parameter", "constant", "state")]
-    step.parameters.save(path, _mark(run, epoch), names)
+    return step.parameters.to_bytes(_mark(run, epoch), names)
 
 
 def save_weights(path: Path, store: ParameterStore, run: str, epoch: int) -> None:
-    """The parameters alone, after `epoch`, the last one of the run called `run`."""
-    store.save(path, _mark(run, epoch))
+    """Write `weights_bytes`."""
+    write_atomically(path, weights_bytes(store, run, epoch))
+
+
+def weights_bytes(store: ParameterStore, run: str, epoch: int) -> bytes:
+    """The parameters alone, after `epoch` of the run called `run`, as a safetensors file."""
+    return store.to_bytes(_mark(run, epoch))
 
 
 def saved_epoch(path: Path, run: str) -> int:

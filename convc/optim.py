@@ -135,3 +135,5 @@ class RMSprop(Optimizer):
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
 """By the names that the command line has for them."""
+DEFAULT_MOMENTUM = {"sgd": 0.9}
+"""What the momentum of a command or a study is where none is given, if not the optimizer's own default."""

@@ -1,9 +1,9 @@
-"""A small learning-rate study from Python: three rates, a verdict on each, and a report to look at.
+"""A small learning-rate study from Python: three rates, two seeds each, verdicts, and a report to look at.
 
     python examples/learning_rate_study.py
 
-`make study` runs the whole of it, five rates and all images; the command is `convc study --help`. The program
-is compiled once: the learning rate is a number that the compiled step takes at each call.
+`make study` runs the whole of it, five rates, three seeds and all images; the command is `convc study --help`. The
+program is compiled once: the learning rate and the seed are numbers that the compiled step takes at each call.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ import numpy as np
 
 import convc
 from convc.data import Dataset, load
-from convc.study import StudyPlan, run_study
-from convc.train import EpochResult, Watch
+from convc.report.history import EpochTiming, RunHistory
+from convc.study import StudyPlan, StudyWatch, run_study
 
 OUT = Path("out/small-study")
 
 
-class Lines(Watch):
-    """Prints a line for every other epoch."""
+class Lines(StudyWatch):
+    """Prints a line for every fourth epoch."""
 
-    def epoch(self, result: EpochResult, accuracy: float) -> None:
-        if result.epoch % 2 == 0:
-            print(f"rate {result.lr:<5} epoch {result.epoch}  loss {result.train_loss:6.3f}  test {accuracy:6.1%}")
+    def epoch(self, run: RunHistory, timing: EpochTiming) -> None:
+        last = run.epochs[-1]
+        if last.epoch % 4 == 0:
+            where = f"rate {run.lr:<5} seed {run.seed}  epoch {last.epoch}"
+            print(f"{where}  loss {last.train_loss:6.3f}  test {last.test_accuracy:6.1%}")
 
 
 def quarter(data: Dataset) -> Dataset:
@@ -35,10 +37,10 @@ def quarter(data: Dataset) -> Dataset:
 
 
 def main() -> None:
-    plan = StudyPlan(rates=(1.0, 0.02, 0.005), epochs=8, batch=64)
+    plan = StudyPlan(rates=(1.0, 0.02, 0.005), seeds=(0, 1), epochs=8, batch=64)
     result = run_study(plan, convc.models.lenet5(), quarter(load("mnist5k")), OUT, Lines())
-    for run, verdict in zip(result.runs, result.verdicts):
-        print(f"rate {run.lr:<6} {verdict.words}")
+    for summary in result.summaries:
+        print(f"rate {summary.setting.lr:<6} {summary.words}")
     print(result.recommendation.why)
     print(f"curves and figures: {result.report}")
 

@@ -34,7 +34,7 @@ def evaluate(model: str, weights: Path, data: str, split: str, batch: int, targe
 
     \b
     Example:
-      convc eval lenet5 --weights out/study/weights_lr_0.01.safetensors --data mnist5k
+      convc eval lenet5 --weights out/study/weights/lr_0.01_seed_0_best.safetensors --data mnist5k
     """
     check_count("batch", batch)
     dataset = load(data)

@@ -16,10 +16,8 @@ from convc.cli.options import place_options
 from convc.data import FORMS, Dataset
 from convc.errors import ConvcError, RunError
 from convc.nn import Module
-from convc.optim import OPTIMIZERS, Optimizer
+from convc.optim import DEFAULT_MOMENTUM, OPTIMIZERS, Optimizer
 
-MOMENTUM = {"sgd": 0.9}
-"""What --momentum is where it is not given, if not the optimizer's own default."""
 DATA_HELP = f"{FORMS}."
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -60,8 +58,8 @@ def make_optimizer(name: str, **numbers: float | None) -> Optimizer:
     known = {field.name for field in fields(kind)}
     if "momentum" in given and "momentum" not in known:
         raise RunError(f"{name} has no momentum of that kind; leave out --momentum, or choose --optimizer sgd")
-    if name in MOMENTUM:
-        given.setdefault("momentum", MOMENTUM[name])
+    if name in DEFAULT_MOMENTUM:
+        given.setdefault("momentum", DEFAULT_MOMENTUM[name])
     return kind(**given)
 
 

@@ -15,7 +15,7 @@ from convc.build.files import write_atomically
 from convc.errors import DataError
 from convc.rows import csv_text, read_rows
 
-COLUMNS = ("run", "learning_rate", "seed", "epoch", "train_loss", "validation_loss")
+COLUMNS: tuple[str, ...] = ("run", "learning_rate", "seed", "epoch", "train_loss", "validation_loss")
 COLUMNS += ("validation_accuracy", "test_accuracy")
 TIMING_COLUMNS = ("run", "epoch", "seconds", "images_per_second")
 HISTORY_REMEDY = "delete the rows of that run, and it is trained again, or choose another --out"

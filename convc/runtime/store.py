@@ -156,10 +156,16 @@ class ParameterStore:
         With `state` also what the optimizers keep, the counts of steps among it: training goes on from such a file
         as if it had never stopped. `names`: the arrays named and no others.
         """
+        write_atomically(Path(path), self.to_bytes(metadata, names, state=state))
+
+    def to_bytes(
+        self, metadata: Mapping[str, str] | None = None, names: Iterable[str] | None = None, *, state: bool = False
+    ) -> bytes:
+        """The file that `save` would write."""
         from safetensors.numpy import save  # here: a program that runs needs no file format
 
         names = self.names("parameter", *(("state",) if state else ())) if names is None else names
-        write_atomically(Path(path), stamped(save(self.snapshot(names), blank_mark(metadata))))
+        return stamped(save(self.snapshot(names), blank_mark(metadata)))
 
     def load(self, path: str | Path, *, strict: bool = True, finite: bool = True, shapes: bool = True) -> Loaded:
         """Read parameters, and state where the file has it, from safetensors, and say what was read.
@@ -171,11 +177,19 @@ class ParameterStore:
         a parameter, or has an array too many, of another shape or of a dtype that is not converted; nothing is changed
         then.
         """
-        stored = read_safetensors(Path(path))
+        path = Path(path)
+        data = read_whole(path, "weights from ")
+        return self.from_bytes(data, path, strict=strict, finite=finite, shapes=shapes)
+
+    def from_bytes(
+        self, data: bytes, path: Path, *, strict: bool = True, finite: bool = True, shapes: bool = True
+    ) -> Loaded:
+        """As `load`, of a file whose bytes these are; errors call it `path`."""
+        stored = parse_safetensors(data, path)
         with self.locked():
             held = {n: self.slot(n).array for n in self}
             rules = {"strict": strict, "finite": finite, "shapes": shapes}
-            arrays, loaded = fit(stored, held, self.names("parameter"), Path(path), **rules)
+            arrays, loaded = fit(stored, held, self.names("parameter"), path, **rules)
             self.restore(arrays)
             absent = [n for n in self.names("state") if n not in arrays]
             for name in absent:
@@ -225,11 +239,10 @@ def _newest(slot: Slot) -> Array:
     return slot.array
 
 
-def read_safetensors(path: Path) -> dict[str, Stored]:
-    """The tensors of a file, whose digest must be right where it has one. Raises DataError."""
+def parse_safetensors(data: bytes, path: Path) -> dict[str, Stored]:
+    """The tensors of a file's bytes, whose digest must be right where it has one. Raises DataError."""
     from safetensors import SafetensorError
 
-    data = read_whole(path, "weights from ")
     check_digest(path, data)
     try:
         return parse(data)

@@ -103,7 +103,7 @@ def images() -> data.Dataset:
 
 
 TAKERS: dict[str, Callable[[Any], object]] = DRAWS | {
-    "a study": lambda seed: StudyPlan(seed=seed),
+    "a study": lambda seed: StudyPlan(seeds=(seed,)),
     "a training run": lambda seed: TrainPlan("m", "d", SGD(), seed=seed),
     "a trainer": trained,
     "fit": fitted,
@@ -124,7 +124,7 @@ def test_what_is_no_seed_is_refused(take: Callable[[Any], object], bad: Any) -> 
 
 def test_a_plan_with_a_seed_of_numpy_is_written_as_a_number() -> None:
     assert json.dumps(TrainPlan("m", "d", SGD(), seed=np.uint64(HUGE + 1)).settings()["seed"]) == str(HUGE + 1)  # type: ignore[arg-type]
-    assert type(StudyPlan(seed=np.int64(3)).seed) is int  # type: ignore[arg-type]
+    assert type(StudyPlan(seeds=(np.int64(3),)).seeds[0]) is int  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", ["-1", str(2**64)])

@@ -8,7 +8,7 @@ reads one JSON request a line, and answers each by a line:
     {"args": [...], "kill_at": k}              killed before its k-th file operation, from 0
     {"args": [...], "fail_at": k, "error": 28} its k-th file operation raises that error, and no other does
     {"args": [...], "watch": "folder"}         file operations are those that write below this folder
-    {"args": [...], "sketch": true}            the report's figures are three bytes each, which takes less time
+    {"args": [...], "sketch": true}            the report's figures are a few bytes each, which takes less time
 
 The answer: {"code": exit code, -9 where it was killed; "out", "err": what it printed; "seconds": how long it took;
 "operations": ["open study.json", ...]}.
@@ -89,9 +89,13 @@ def child(request: dict[str, Any], out: int, err: int, log: int) -> None:
     if "watch" in request:
         Operations(request["watch"], log, request.get("kill_at"), request.get("fail_at"), request.get("error", 28))
     if request.get("sketch"):
-        Figure.savefig = lambda self, file, **_: file.write(b"png")  # type: ignore[assignment]
+        Figure.savefig = sketch  # type: ignore[method-assign]
     sys.argv = ["convc", *request["args"]]
     main(request["args"], prog_name="convc")
+
+
+def sketch(figure: Figure, file: IO[Any], *, format: str, **_: Any) -> None:
+    file.write(b"png" if format == "png" else '<svg viewBox="0 0 1 1"></svg>')
 
 
 def serve(request: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from convc.report.history import (
     EpochRecord,
     EpochTiming,
     RunHistory,
+    Setting,
     read_history,
     read_timing,
     write_history,
@@ -173,14 +174,15 @@ def settings(folder: Path) -> Case:
 
 def history(folder: Path) -> Case:
     path = folder / "history.csv"
-    rows = (EpochRecord(1, 0.1 + 0.2, 1e-30, 1.0), EpochRecord(2, 0.0, 2.0, 0.5))
-    runs = (RunHistory(0.1, rows), RunHistory(0.01, rows[:1]))
+    rows = (EpochRecord(1, 0.1 + 0.2, 1e-30, 1.0, 0.5), EpochRecord(2, 0.0, 2.0, 0.5, 0.25))
+    settings = Setting(0.1, (("momentum", 0.5),)), Setting(0.01, (("momentum", 0.5),))
+    runs = (RunHistory(settings[0], 0, rows), RunHistory(settings[0], 1, rows), RunHistory(settings[1], 0, rows[:1]))
     write_history(path, runs)
 
     def read() -> int:
-        found = read_history(path)
-        flat = [(run.lr, record) for run in found for record in run.epochs]
-        expected = [(run.lr, record) for run in runs for record in run.epochs]
+        found = read_history(path, ("momentum",))
+        flat = [(run.name, record) for run in found for record in run.epochs]
+        expected = [(run.name, record) for run in runs for record in run.epochs]
         # Rows that are gone as a whole are epochs that are trained again.
         assert all(each in expected for each in flat)
         return 0
@@ -190,7 +192,7 @@ def history(folder: Path) -> Case:
 
 def timing(folder: Path) -> Case:
     path = folder / "timing.csv"
-    rows = [EpochTiming(0.1, 1, 1.5, 2.25), EpochTiming(0.1, 2, 1.25, 2.5)]
+    rows = [EpochTiming("lr_0.1_seed_0", 1, 1.5, 2.25), EpochTiming("lr_0.1_seed_0", 2, 1.25, 2.5)]
     write_timing(path, rows)
 
     def read() -> int:

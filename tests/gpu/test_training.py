@@ -107,7 +107,9 @@ def test_a_study_of_one_epoch(small: bool, tmp_path: Path) -> None:
     data = digits(small)
     ends = {}
     for target in ("cuda", "cpu"):
-        plan = StudyPlan(data="digits", rates=(0.05, 0.01), epochs=1, batch=4 if small else 64, target=target)
+        plan = StudyPlan(
+            data="digits", rates=(0.05, 0.01), seeds=(0,), epochs=1, batch=4 if small else 64, target=target
+        )
         result = run_study(plan, convc.models.lenet5(), data, tmp_path / target)
         ends[target] = [run.epochs[-1].test_accuracy for run in result.runs]
     assert np.allclose(ends["cuda"], ends["cpu"], atol=0.01)

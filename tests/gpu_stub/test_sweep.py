@@ -186,15 +186,18 @@ def test_a_study_then_eval(stub: Stub, files: Path) -> None:
     """One epoch at two rates on the second device; the files say what the emulator's say."""
     stub.devices("Stub H100", "Stub A100")
     cuda_device.open_device.cache_clear()
-    numbers = ("--data", "columns.npz", "--lr", "0.1", "0.01", "--epochs", "1", "--batch", "4")
+    numbers = ("--data", "columns.npz", "--lr", "0.1", "0.01", "--seeds", "1", "--epochs", "1", "--batch", "4")
     convc_runs("study", "model.py:tiny", *numbers, "--target", "cuda", "--device", "1", "--out", "on_device")
     assert stub.library.stub_retained(1) == 1
     convc_runs("study", "model.py:tiny", *numbers, "--target", "emulator", "--out", "emulated")
     assert Path("on_device/history.csv").read_bytes() == Path("emulated/history.csv").read_bytes()
-    for name in ("weights_lr_0.1.safetensors", "weights_lr_0.01.safetensors"):  # each is marked with its target
+    for name in (
+        "weights/lr_0.1_seed_0_last.safetensors",
+        "weights/lr_0.01_seed_0_best.safetensors",
+    ):  # each is marked with its target
         there, here = load_file(Path("on_device", name)), load_file(Path("emulated", name))
         assert {n: a.tobytes() for n, a in there.items()} == {n: a.tobytes() for n, a in here.items()}, name
-    weights = ("--weights", "on_device/weights_lr_0.1.safetensors", "--data", "columns.npz", "--batch", "4")
+    weights = ("--weights", "on_device/weights/lr_0.1_seed_0_last.safetensors", "--data", "columns.npz", "--batch", "4")
     on_device = convc_runs("eval", "model.py:tiny", *weights, "--target", "cuda", "--compiler", "nvrtc")
     assert on_device == convc_runs("eval", "model.py:tiny", *weights, "--target", "emulator")
 

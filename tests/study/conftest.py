@@ -13,6 +13,7 @@ from convc import nn, set_num_threads
 from convc.data import Dataset, Split
 from convc.optim import SGD, Adam
 from convc.runtime import pool
+from convc.study import StudyWatch
 from convc.train import Trainer, Watch, compile_trainer
 
 MODEL = """
@@ -76,7 +77,7 @@ def model(shared_model: nn.Sequential, compiled: dict[Any, Trainer], monkeypatch
         return compiled[key]
 
     monkeypatch.setattr("convc.training_run.compile_trainer", once)
-    monkeypatch.setattr("convc.study.compile_trainer", once)
+    monkeypatch.setattr("convc.study.engine.compile_trainer", once)
     return shared_model
 
 
@@ -97,7 +98,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return set_num_threads
 
 
-class Interrupter(Watch):
+class Interrupter(Watch, StudyWatch):
     """Keeps count of what it is told, and presses Ctrl-C at the `at`-th event of one kind."""
 
     def __init__(self, kind: str = "", at: int = 0) -> None:

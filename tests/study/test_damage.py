@@ -17,7 +17,6 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-import convc.study
 from convc import nn
 from convc.data import Dataset
 from convc.errors import DataError
@@ -26,15 +25,16 @@ from convc.optim import SGD
 from convc.study import StudyPlan, run_study
 from convc.training_run import TrainPlan, run_training
 
-PLAN = StudyPlan("tiny", "bands", rates=(0.1, 0.02), epochs=2, batch=16, seed=7)
+PLAN = StudyPlan("tiny", "bands", rates=(0.1, 0.02), seeds=(7,), epochs=2, batch=16)
 TRAIN = TrainPlan("tiny", "bands", SGD(lr=0.05, momentum=0.9), epochs=2, batch=16, seed=3)
-WEIGHTS = "weights_lr_0.1.safetensors"
-CHECKPOINT = "checkpoint/study.safetensors"
+WEIGHTS = "weights/lr_0.1_seed_7_last.safetensors"
+BEST = "weights/lr_0.1_seed_7_best.safetensors"
+CHECKPOINT = "checkpoint/lr_0.02_seed_7.safetensors"
 
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convc.study, "write_report", lambda *_: None)
+    monkeypatch.setattr("convc.report.study_report.write_report", lambda *_: None)
 
 
 def study(model: nn.Module, bands: Dataset, out: Path) -> dict[str, bytes]:
@@ -43,8 +43,8 @@ def study(model: nn.Module, bands: Dataset, out: Path) -> dict[str, bytes]:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    names = ("study.json", "history.csv", "weights_lr_0.1.safetensors", "weights_lr_0.02.safetensors")
-    return {name: (out / name).read_bytes() for name in names}
+    weights = (str(path.relative_to(out)) for path in sorted((out / "weights").iterdir()))
+    return {name: (out / name).read_bytes() for name in ("study.json", "history.csv", *weights)}
 
 
 def flipped(data: bytes, at: int, bit: int = 0) -> bytes:
@@ -63,7 +63,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 # Another end of the last line is no damage to a text.
-BINARY = [(name, damage) for name in (WEIGHTS, CHECKPOINT) for damage in DAMAGES]
+BINARY = [(name, damage) for name in (WEIGHTS, BEST, CHECKPOINT) for damage in DAMAGES]
 TEXT = [(name, d) for name in ("study.json", "history.csv") for d in DAMAGES if d not in ("a byte short", "longer")]
 
 
@@ -73,7 +73,7 @@ def test_a_damaged_file_stops_the_study_and_deleting_it_mends_all(
 ) -> None:
     before = study(model, bands, tmp_path)
     if name == CHECKPOINT:  # which is read where a rate is not at its end
-        (tmp_path / "weights_lr_0.02.safetensors").unlink()
+        (tmp_path / "weights" / "lr_0.02_seed_7_last.safetensors").unlink()
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(DAMAGES[damage](whole))
     kept = contents_but(tmp_path)
@@ -100,7 +100,7 @@ def test_every_flipped_bit_of_weights_is_seen(model: nn.Module, bands: Dataset, 
     whole = path.read_bytes()
     for at in range(0, len(whole), 7):
         path.write_bytes(flipped(whole, at, at % 8))
-        with pytest.raises(DataError, match=WEIGHTS):
+        with pytest.raises(DataError, match=Path(WEIGHTS).name):
             model.store.load(path)
 
 
@@ -124,14 +124,14 @@ def test_weights_of_other_tools_have_no_digest_and_load(model: nn.Module, bands:
         assert np.array_equal(model.store[name], array)
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, CHECKPOINT])
+@pytest.mark.parametrize("name", [WEIGHTS, BEST, CHECKPOINT])
 def test_files_of_a_study_with_other_settings_are_not_taken_for_its_own(
     model: nn.Module, bands: Dataset, tmp_path: Path, name: str
 ) -> None:
     """They stay behind where somebody deletes the history of one study and begins another one."""
     before = study(model, bands, tmp_path / "right")
-    run_study(replace(PLAN, seed=8), model, bands, tmp_path / "other")
-    for stale in (name, "weights_lr_0.02.safetensors"):
+    run_study(replace(PLAN, batch=8), model, bands, tmp_path / "other")
+    for stale in (name, "weights/lr_0.02_seed_7_last.safetensors"):
         (tmp_path / "right" / stale).write_bytes((tmp_path / "other" / stale).read_bytes())
     assert study(model, bands, tmp_path / "right") == before
 
@@ -188,10 +188,17 @@ def test_a_second_run_is_told_who_writes_and_a_dead_one_holds_nothing(
         holder.kill()
         holder.wait()
         holder.stdout.close()  # type: ignore[union-attr]
-    (tmp_path / ".history.csv.xyz.partial").write_text("half")
+    (tmp_path / "weights").mkdir()
+    for name in (".history.csv.xyz.partial", "weights/.lr_0.1_seed_7_best.safetensors.xyz.partial"):
+        (tmp_path / name).write_text("half")
     study(model, bands, tmp_path)
-    assert sorted(p.name for p in (tmp_path / "checkpoint").iterdir()) == ["lock", "study.safetensors"]
-    assert not list(tmp_path.glob(".*"))
+    assert sorted(p.name for p in (tmp_path / "checkpoint").iterdir()) == [
+        "clock.json",
+        "lock",
+        "lr_0.02_seed_7.safetensors",
+        "lr_0.1_seed_7.safetensors",
+    ]
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:

@@ -11,27 +11,38 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-import convc.study
+import convc
 from convc import nn
 from convc.cli import main
 from convc.cli.study import spread
-from convc.data import Dataset
+from convc.data import Dataset, epoch_order
 from convc.errors import DataError, RunError
 from convc.nn import Module
-from convc.report.history import RunHistory, read_history, read_timing
-from convc.report.study_report import StudyFacts
-from convc.study import RATES, StudyPlan, run_study
+from convc.optim import SGD
+from convc.report.facts import StudyFacts
+from convc.report.history import read_history, read_timing
+from convc.report.summary import Recommendation, Summary
+from convc.study import RATES, StudyPlan, engine, folder, run_study
+from convc.study.folder import read_study
+from convc.train import Trainer, evaluate
 
-PLAN = StudyPlan("tiny", "bands", rates=(1e30, 0.1, 0.02), epochs=3, batch=16, seed=7)
-EPOCHS = 1 + 3 + 3  # the first rate ends in its first epoch
-Reports = list[tuple[tuple[RunHistory, ...], StudyFacts]]
+PLAN = StudyPlan("tiny", "bands", rates=(1e30, 0.1, 0.02), seeds=(7, 8), epochs=3, batch=16)
+EPOCHS = 2 * (1 + 3 + 3)  # the first rate ends in its first epoch
+RUNS = tuple(f"lr_{lr}_seed_{seed}" for lr in ("1e+30", "0.1", "0.02") for seed in (7, 8))
+Reports = list[tuple[tuple[Summary, ...], Recommendation, StudyFacts]]
+
+
+@pytest.fixture(autouse=True)
+def slices_of_one_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where slices end changes nothing: `unbroken` has others."""
+    monkeypatch.setattr(engine, "SLICE_SECONDS", 0.0)
 
 
 @pytest.fixture
 def reports(monkeypatch: pytest.MonkeyPatch) -> Reports:
     """What would have been reported, without drawing the figures."""
     written: Reports = []
-    monkeypatch.setattr(convc.study, "write_report", lambda out, runs, facts: written.append((runs, facts)))
+    monkeypatch.setattr("convc.report.study_report.write_report", lambda out, *told: written.append(told))
     return written
 
 
@@ -45,41 +56,83 @@ def unbroken(bands: Dataset, shared_model: Module, tmp_path_factory: pytest.Temp
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All that must not differ between two studies with the same settings: no clock, and no report that tells it."""
-    kinds = (".csv", ".json", ".safetensors")
-    files = (p for p in folder.rglob("*") if p.suffix in kinds and p.name != "timing.csv")
+    kinds, clocks = (".csv", ".json", ".safetensors"), ("timing.csv", "clock.json")
+    files = (p for p in folder.rglob("*") if p.suffix in kinds and p.name not in clocks)
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
-def epochs_timed(folder: Path) -> list[tuple[float, int]]:
-    return [(row.lr, row.epoch) for row in read_timing(folder / "timing.csv")]
+def epochs_timed(folder: Path) -> list[tuple[str, int]]:
+    return [(row.run, row.epoch) for row in read_timing(folder / "timing.csv")]
+
+
+def epochs_of(folder: Path) -> dict[str, int]:
+    return {run.name: len(run.epochs) for run in read_study(folder).runs}
 
 
 def test_a_study_leaves_history_times_weights_and_a_report(unbroken: Path) -> None:
-    names = {p.name for p in unbroken.iterdir()}
+    names = {p.name for p in unbroken.rglob("*")}
     assert names >= {"history.csv", "timing.csv", "study.json", "report.md", "report.html", "overview.png"}
-    assert names >= {f"weights_lr_{lr}.safetensors" for lr in ("1e+30", "0.1", "0.02")}
+    assert names >= {f"{run}_last.safetensors" for run in RUNS} | {f"{run}.safetensors" for run in RUNS}
+    assert {n for n in names if n.endswith("_best.safetensors")} == {f"{r}_best.safetensors" for r in RUNS[2:]}
     assert not [name for name in names if name.startswith(".")], "temporary files"
 
-    exploded, fast, slow = read_history(unbroken / "history.csv")
+    exploded, _, fast, _, slow, _ = runs = read_history(unbroken / "history.csv")
+    assert [run.name for run in runs] == list(RUNS)
     assert exploded.ended_early
     record = exploded.epochs[0]
     assert all(map(math.isnan, (record.train_loss, record.validation_loss, record.test_accuracy)))
     assert (len(exploded.epochs), len(fast.epochs), len(slow.epochs)) == (1, 3, 3)
     assert fast.epochs[-1].train_loss < fast.epochs[0].train_loss
     assert fast.epochs[-1].test_accuracy > 0.9
-    seven = [(1e30, 1), *((lr, epoch) for lr in (0.1, 0.02) for epoch in (1, 2, 3))]
-    assert epochs_timed(unbroken) == seven
+    assert epochs_timed(unbroken) == [(run.name, record.epoch) for run in runs for record in run.epochs]
 
 
-def test_every_rate_begins_anew_and_nothing_compiles_twice(
+def test_best_and_last_weights_are_those_of_their_epochs(
+    model: Module, bands: Dataset, unbroken: Path, compiled: dict[Any, Trainer], tmp_path: Path, reports: Reports
+) -> None:
+    run_study(PLAN, model, bands, tmp_path)
+    (trainer,) = (t for key, t in compiled.items() if key == (id(model), 16, PLAN.compiled_optimizer()))
+    data = bands.normalized()
+    for run in read_history(unbroken / "history.csv")[2:]:
+        losses = [record.validation_loss for record in run.epochs]
+        for which, record in (("best", run.epochs[losses.index(min(losses))]), ("last", run.epochs[-1])):
+            path = unbroken / "weights" / f"{run.name}_{which}.safetensors"
+            model.store.load(path)
+            assert evaluate(trainer.evaluation, data.validation).loss == record.validation_loss, path
+            assert evaluate(trainer.evaluation, data.validation).accuracy == record.validation_accuracy
+            assert evaluate(trainer.evaluation, data.test).accuracy == record.test_accuracy
+
+
+def test_seeds_are_paired_and_a_run_does_not_depend_on_the_others(
     model: nn.Sequential, bands: Dataset, unbroken: Path, tmp_path: Path, reports: Reports, interrupter: type
 ) -> None:
     watch = interrupter()
-    run_study(replace(PLAN, rates=(0.02, 0.1)), model, bands, tmp_path, watch)
-    assert watch.told.count("compiling") == 1
-    assert watch.told.count("begin") == watch.told.count("end") == 2
-    for name in ("weights_lr_0.02.safetensors", "weights_lr_0.1.safetensors"):
+    run_study(replace(PLAN, rates=(0.02,), seeds=(8,)), model, bands, tmp_path, watch)
+    assert watch.told.count("compiling") == watch.told.count("begin") == watch.told.count("end") == 1
+    for name in ("weights/lr_0.02_seed_8_best.safetensors", "weights/lr_0.02_seed_8_last.safetensors"):
         assert (tmp_path / name).read_bytes() == (unbroken / name).read_bytes(), name
+    (run,) = read_history(tmp_path / "history.csv")
+    assert run == read_history(unbroken / "history.csv")[5]
+
+    step, data = convc.compile(model, (16, 1, 6, 6), mode="train", optimizer=SGD(momentum=0.9)), bands.normalized()
+    for lr in (0.1, 0.02):  # the same first weights and the same order
+        model.reset(8)
+        order = epoch_order(44, seed=8, epoch=1)
+        losses = [
+            step(data.train.images[i], data.train.labels[i], lr=lr) for i in (order[:16], order[16:32], order[32:])
+        ]
+        (wanted,) = (r for r in read_history(unbroken / "history.csv") if r.name == f"lr_{lr}_seed_8")
+        assert wanted.epochs[0].train_loss == (16 * losses[0] + 16 * losses[1] + 12 * losses[2]) / 44
+
+
+def test_everything_is_compiled_once(
+    model: Module, bands: Dataset, tmp_path: Path, reports: Reports, interrupter: type
+) -> None:
+    watch = interrupter()
+    run_study(replace(PLAN, momenta=(0.0, 0.9)), model, bands, tmp_path, watch)
+    assert watch.told.count("compiling") == 1
+    assert watch.told.count("begin") == watch.told.count("end") == 12
+    assert watch.told.count("epoch") == 2 * EPOCHS
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -106,9 +159,11 @@ POINTS = [
     ("batch", 2),
     ("batch", 9),
     ("batch", 14),
+    ("epoch", 3),
+    ("epoch", 8),
     ("end", 1),
     ("end", 2),
-    ("end", 3),
+    ("end", 6),
 ]
 
 
@@ -131,14 +186,31 @@ def test_a_resumed_study_ends_in_the_same_bytes(
     again = interrupter()
     run_study(PLAN, model, bands, tmp_path, again)
     assert contents(tmp_path) == contents(unbroken)
-    assert str(reports[-1][0]) == str(read_history(unbroken / "history.csv"))  # nan is not equal to itself
+    told = tuple(run for summary in reports[-1][0] for run in summary.runs)
+    assert str(told) == str(read_history(unbroken / "history.csv"))
     assert epochs_timed(tmp_path) == epochs_timed(unbroken)
     if kind == "epoch":
         assert again.told.count("epoch") == EPOCHS - at, "finished epochs are not trained again"
 
 
-@pytest.mark.parametrize("name", ["write_timing", "save_checkpoint"])
-@pytest.mark.parametrize("at", [1, 2, 4, EPOCHS])
+def test_an_interrupted_study_recommends_nothing(
+    model: Module, bands: Dataset, tmp_path: Path, reports: Reports, interrupter: type
+) -> None:
+    plan = replace(PLAN, rates=(0.1, 0.02), epochs=6)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(plan, model, bands, tmp_path, interrupter("epoch", 20))
+    ((summaries, recommendation, facts),) = reports
+    assert recommendation.setting is None
+    assert [len(run.epochs) for summary in summaries for run in summary.runs] == [6, 6, 6, 2]
+    assert facts.settings == plan.settings
+    assert run_study(plan, model, bands, tmp_path).recommendation.setting is not None
+
+
+FILES = ["write_timing", "write_history", "write_best", "write_checkpoint", "write_last"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("at", [1, 2, 4, 12])
 def test_an_interruption_between_two_files_is_mended(
     name: str,
     at: int,
@@ -150,7 +222,8 @@ def test_an_interruption_between_two_files_is_mended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = []
-    write = getattr(convc.study, name)
+    place = folder if hasattr(folder, name) else folder.StudyFolder
+    write = getattr(place, name)
 
     def interrupted(*args: Any) -> None:
         calls.append(args)
@@ -158,9 +231,13 @@ def test_an_interruption_between_two_files_is_mended(
             raise KeyboardInterrupt
         write(*args)
 
-    monkeypatch.setattr(convc.study, name, interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run_study(PLAN, model, bands, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, interrupted)
+        if name == "write_last" and at > 6:
+            run_study(PLAN, model, bands, tmp_path)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                run_study(PLAN, model, bands, tmp_path)
     run_study(PLAN, model, bands, tmp_path)
     assert contents(tmp_path) == contents(unbroken)
     assert epochs_timed(tmp_path) == epochs_timed(unbroken)
@@ -185,21 +262,26 @@ def test_a_finished_study_is_only_reported_again(
     again = run_study(PLAN, model, bands, tmp_path, watch)
     assert watch.told == []
     assert contents(tmp_path) == before
-    assert str(again) == str(first)
-    assert reports[1][1].compile_seconds is None
+    assert str(again.summaries) == str(first.summaries)
+    assert reports[1][2].compile_seconds is None
+    assert reports[1][2].wall_seconds > reports[0][2].wall_seconds
 
 
-def test_lost_files_cost_their_rate_alone(
+def test_lost_files_cost_their_run_alone(
     model: Module, bands: Dataset, unbroken: Path, tmp_path: Path, reports: Reports, interrupter: type
 ) -> None:
     run_study(PLAN, model, bands, tmp_path)
-    (tmp_path / "weights_lr_0.1.safetensors").unlink()
-    watch = interrupter()
-    run_study(PLAN, model, bands, tmp_path, watch)
-    assert watch.told.count("epoch") == 3
-    assert {k: v for k, v in contents(tmp_path).items() if "checkpoint" not in k} == {
-        k: v for k, v in contents(unbroken).items() if "checkpoint" not in k
-    }
+    for lost, epochs in (
+        ("weights/lr_0.1_seed_7_last", 0),
+        ("weights/lr_0.1_seed_7_best", 3),
+        ("checkpoint/lr_0.1_seed_7", 0),
+    ):
+        (tmp_path / f"{lost}.safetensors").unlink()
+        watch = interrupter()
+        run_study(PLAN, model, bands, tmp_path, watch)
+        assert watch.told.count("epoch") == epochs, lost
+        if epochs or "last" in lost:
+            assert contents(tmp_path) == contents(unbroken)
     (tmp_path / "history.csv").unlink()
     run_study(PLAN, model, bands, tmp_path)
     assert contents(tmp_path) == contents(unbroken)
@@ -208,13 +290,13 @@ def test_lost_files_cost_their_rate_alone(
 def test_a_checkpoint_without_its_history_is_not_trusted(
     model: Module, bands: Dataset, unbroken: Path, tmp_path: Path, reports: Reports, interrupter: type
 ) -> None:
-    plan = replace(PLAN, rates=(0.1,))
+    plan = replace(PLAN, rates=(0.1,), seeds=(7,))
     with pytest.raises(KeyboardInterrupt):
         run_study(plan, model, bands, tmp_path, interrupter("epoch", 2))
     (tmp_path / "history.csv").unlink()
     run_study(plan, model, bands, tmp_path)
     (run,) = read_history(tmp_path / "history.csv")
-    assert run == read_history(unbroken / "history.csv")[1]
+    assert run == read_history(unbroken / "history.csv")[2]
 
 
 # Refusals
@@ -223,11 +305,9 @@ def test_a_checkpoint_without_its_history_is_not_trusted(
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"rates": (0.1, 0.02)}, r"rates 1e\+30 0.1 0.02, not 0.1 0.02"),
-        ({"epochs": 4}, "epochs 3, not 4"),
         ({"batch": 8}, "batch 16, not 8"),
-        ({"momentum": 0.5}, "momentum 0.9, not 0.5"),
-        ({"seed": 8}, "seed 7, not 8"),
+        ({"optimizer": "adam", "momenta": ()}, "optimizer sgd, not adam"),
+        ({"schedule": "cosine"}, "schedule constant, not cosine"),
         ({"model": "other"}, "model tiny, not other"),
         ({"data": "other"}, "data bands, not other"),
     ],
@@ -269,7 +349,7 @@ def test_files_that_are_not_a_studys_are_refused(
     with pytest.raises(KeyboardInterrupt):
         run_study(PLAN, model, bands, out, interrupter("epoch", 3))
     for name, line in (
-        ("checkpoint/study.safetensors", "study.safetensors is damaged, or not written by .* delete it"),
+        ("checkpoint/lr_0.1_seed_7.safetensors", "lr_0.1_seed_7.safetensors is damaged, or not written .* delete it"),
         ("timing.csv", "timing.csv, line 1: the header must be .* delete .*timing.csv"),
         ("history.csv", "line 1: the header must be"),
         ("study.json", "study.json holds no settings; choose another --out or delete"),
@@ -287,8 +367,15 @@ def test_files_that_are_not_a_studys_are_refused(
         ({"rates": (0.1, -0.1)}, "a learning rate is a positive number, not -0.1"),
         ({"epochs": 0}, "epochs is a whole number of at least 1, not 0"),
         ({"batch": 0}, "batch is a whole number of at least 1, not 0"),
-        ({"momentum": 1.0}, "momentum is a number with 0 <= number < 1, not 1.0"),
-        ({"momentum": math.nan}, "momentum is a number with 0 <= number < 1, not nan"),
+        ({"seeds": ()}, "a study needs seeds that differ, not none"),
+        ({"seeds": (1, 1)}, "a study needs seeds that differ, not 1 1"),
+        ({"momenta": (1.0,)}, "momentum is a number with 0 <= number < 1, not 1.0"),
+        ({"momenta": (math.nan,)}, "momentum is a number with 0 <= number < 1, not nan"),
+        ({"momenta": (0.5, 0.5)}, "a study needs momenta that differ, not 0.5 0.5"),
+        ({"momenta": (0.5,), "optimizer": "adam"}, "adam has no momentum; leave out --momentum"),
+        ({"optimizer": "agd"}, "unknown optimizer 'agd'; did you mean 'sgd'"),
+        ({"schedule": "flat"}, "a schedule is constant, cosine"),
+        ({"refine": 0}, "the budget of --refine, in epochs, is a whole number of at least 1, not 0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(changed: dict[str, Any], line: str) -> None:
@@ -317,6 +404,11 @@ def test_several_rates_after_one_flag(args: str, spread_out: str) -> None:
     assert spread(args.split(), "--lr") == spread_out.split()
 
 
+def test_several_folders_after_one_flag() -> None:
+    args = ["--compare", "a", "b", "--out", "c", "d"]
+    assert spread(args, "--compare") == ["--compare", "a", "--compare", "b", "--out", "c", "d"]
+
+
 def study(*args: str) -> Result:
     return CliRunner().invoke(main, ["study", *args])
 
@@ -330,42 +422,73 @@ def test_the_defaults_are_the_study_of_the_handbook(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("convc.cli.study.run_study", stop)
     assert study().exit_code == 130
-    assert study("--lr", "0.1", "0.01", "lenet5", "--epochs", "2", "--seed", "3").exit_code == 130
+    assert study("--lr", "0.1", "0.01", "lenet5", "--epochs", "2", "--seed", "3", "--seeds", "2").exit_code == 130
+    assert study("--momentum", "0.9", "0", "--refine", "--schedule", "cosine").exit_code == 130
+    assert study("--refine", "40", "--optimizer", "adam").exit_code == 130
     assert plans == [
-        StudyPlan("lenet5", "mnist5k", (1.0, 0.1, 0.01, 0.005, 0.001), 30, 128, 0.9, 0, "auto"),
-        StudyPlan("lenet5", "mnist5k", (0.1, 0.01), 2, 128, 0.9, 3, "auto"),
+        StudyPlan("lenet5", "mnist5k", (1.0, 0.1, 0.01, 0.005, 0.001), (0, 1, 2), 30, 128, (0.9,), "sgd", "constant"),
+        StudyPlan("lenet5", "mnist5k", (0.1, 0.01), (3, 4), 2, 128),
+        StudyPlan(momenta=(0.0, 0.9), refine=True, schedule="cosine"),
+        StudyPlan(refine=40, optimizer="adam"),
     ]
     assert plans[0].rates == RATES
+    assert plans[3].momenta == ()
 
 
 def test_the_command_from_interruption_to_report(
     files: Path, monkeypatch: pytest.MonkeyPatch, interrupter: type
 ) -> None:
-    args = ("model.py:tiny", "--data", "bands.npz", "--lr", "0.1", "0.02", "--epochs", "2", "--batch", "16")
+    args = ("model.py:tiny", "--data", "bands.npz", "--lr", "0.1", "0.02", "--seeds", "1")
+    args += ("--epochs", "2", "--batch", "16", "--jobs", "1")
     watch = interrupter("epoch", 3)
     with monkeypatch.context() as patch:
-        patch.setattr("convc.cli.study.Display.epoch", watch.epoch)
+        patch.setattr("convc.cli.study.StudyDisplay.epoch", watch.epoch)
         interrupted = study(*args, "--out", "out")
     assert interrupted.exit_code == 130
     assert interrupted.stderr == (
         "convc: interrupted; out keeps the finished epochs: run the same command again to resume\n"
     )
-    assert "Learning rate 0.02 stopped after 1 of 2 epochs." in Path("out/report.md").read_text()
+    assert "1 of 2 epochs" in Path("out/report.md").read_text()
 
     resumed = study(*args, "--out", "out")
     assert resumed.exit_code == 0, resumed.output
     assert resumed.stderr == ""
-    lines = [line for line in resumed.stdout.splitlines() if line.startswith("lr ")]
+    lines = [line for line in resumed.stdout.splitlines() if line.startswith("0.02 ")]
     assert len(lines) == 2
-    assert lines[0] == "lr 0.02 goes on after epoch 1"
-    assert lines[1].startswith("lr 0.02   epoch 2/2  loss ")
+    assert lines[0] == "0.02 seed 0 goes on after epoch 1"
+    assert lines[1].startswith("0.02 seed 0       epoch 2/2  loss ")
     assert "report: out/report.html" in resumed.stdout
     assert "│ 0.1" in resumed.stdout
-    assert "stopped after" not in Path("out/report.md").read_text()
+    assert max(map(len, resumed.stdout.splitlines())) <= 80
+    assert "1 of 2 epochs" not in Path("out/report.md").read_text()
 
-    refused = study(*args, "--seed", "1", "--out", "out")
+    refused = study(*args, "--batch", "8", "--out", "out")
     assert refused.exit_code == 1
     assert refused.stderr == (
-        "convc: error: a run goes on with the settings it began with, but out was made with seed 0, not 1; "
+        "convc: error: a run goes on with the settings it began with, but out was made with batch 16, not 8; "
         "choose another --out or delete it\n"
     )
+
+    grown = study(*args, "--seed", "5", "--out", "out")
+    assert grown.exit_code == 0, grown.output
+    assert "with what the folder holds it is a study of 2 rates x 2 seeds x 2 epochs" in grown.stdout
+    assert "(2 of 2 seeds)" in grown.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (("--jobs", "0"), "the number of jobs is a whole number of at least 1, not 0; give another --jobs"),
+        (("--jobs", "2", "--workers", "x"), "trained by --jobs processes here or by --workers elsewhere; leave one"),
+        (("--jobs", "2", "--target", "emulator"), "--jobs goes with target cpu, where a run takes a core, not with em"),
+        (("--seeds", "0"), "the number of seeds is a whole number of at least 1, not 0; give another --seeds"),
+        (("--compare", "none"), "two studies or more are compared, in folders that differ, not none; give others"),
+        (("--compare", "none", "other"), "none holds no study; choose another --out or delete it"),
+        (("--schedule", "step:1"), "a schedule is constant, cosine"),
+    ],
+)
+def test_what_does_not_fit_together_is_one_line(args: tuple[str, ...], line: str) -> None:
+    result = study(*args)
+    assert result.exit_code == 1
+    assert line in result.stderr
+    assert result.stderr.count("\n") == 1
