@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from convc.errors import RunError as RunError
     from convc.errors import ToolchainError as ToolchainError
     from convc.ir.text import parse_graph as parse_graph
+    from convc.model_info import ModelInfo as ModelInfo
+    from convc.model_info import save_model as save_model
     from convc.optim import SGD as SGD
     from convc.optim import Adam as Adam
+    from convc.prediction import Classifier as Classifier
+    from convc.prediction import Predictions as Predictions
+    from convc.prediction import load_model as load_model
     from convc.runtime.pool import get_num_threads as get_num_threads
     from convc.runtime.pool import set_num_threads as set_num_threads
     from convc.runtime.program import Program as Program
@@ -29,15 +34,20 @@ __version__ = "0.1.0"
 HOMES = {
     "SGD": "convc.optim",
     "Adam": "convc.optim",
+    "Classifier": "convc.prediction",
     "ConvcError": "convc.errors",
     "DataError": "convc.errors",
     "IRError": "convc.errors",
+    "ModelInfo": "convc.model_info",
+    "Predictions": "convc.prediction",
     "Program": "convc.runtime.program",
     "RunError": "convc.errors",
     "ToolchainError": "convc.errors",
     "compile": "convc.compiler",
     "get_num_threads": "convc.runtime.pool",
+    "load_model": "convc.prediction",
     "parse_graph": "convc.ir.text",
+    "save_model": "convc.model_info",
     "set_num_threads": "convc.runtime.pool",
 }
 """Where each public name lives; it is imported on first use, so that `convc --help` starts at once."""

@@ -14,8 +14,9 @@ from convc.build.files import read_whole, write_atomically
 from convc.compiler import model_graph
 from convc.data import Dataset
 from convc.errors import DataError
+from convc.model_info import ModelInfo, mark_of
 from convc.nn import Module
-from convc.runtime.digest import KEY, read_mark
+from convc.runtime.digest import read_mark
 from convc.runtime.program import Program
 from convc.runtime.store import ParameterStore
 
@@ -72,12 +73,12 @@ def save_checkpoint(path: Path, step: Program, run: str, epoch: int) -> None:
     State that another optimizer left in the model's store is not part of it.
     """
     names = [v.name for v in step.graph.inputs_of("parameter", "state")]
-    step.parameters.save(path, _mark(run, epoch), names)
+    step.parameters.save(path, mark_of(None, run=run, epoch=epoch), names)
 
 
-def save_weights(path: Path, store: ParameterStore, run: str, epoch: int) -> None:
-    """The parameters alone, after `epoch`, the last one of the run called `run`."""
-    store.save(path, _mark(run, epoch))
+def save_weights(path: Path, store: ParameterStore, run: str, epoch: int, about: ModelInfo) -> None:
+    """The parameters alone, after `epoch` of the run called `run`, and what their model is."""
+    store.save(path, mark_of(about, run=run, epoch=epoch))
 
 
 def saved_epoch(path: Path, run: str) -> int:
@@ -99,10 +100,6 @@ def parameter_count(module: Module, dataset: Dataset) -> int:
     """How many numbers the model learns."""
     g, _ = module.forward_graph((1, *dataset.image_shape))
     return sum(v.type.elements for v in g.inputs if g.roles.get(v.name) == "parameter")
-
-
-def _mark(run: str, epoch: int) -> dict[str, str]:
-    return {KEY: json.dumps({"run": run, "epoch": epoch})}
 
 
 def _text(value: object) -> str:

@@ -34,6 +34,7 @@ from convc.checks import instance, seed_of
 from convc.data import Dataset
 from convc.errors import DataError, RunError
 from convc.folder_lock import folder_lock
+from convc.model_info import ModelInfo
 from convc.nn import Module
 from convc.optim import SGD
 from convc.report.history import (
@@ -171,7 +172,8 @@ class _Study:
             after_epoch=self._after_epoch,
             after_batch=self.watch.batch,
         )
-        save_weights(self._weights(lr), store, self._name(lr), len(self.records[lr]))
+        about = ModelInfo.of(self.dataset, self.plan.model)
+        save_weights(self._weights(lr), store, self._name(lr), len(self.records[lr]), about)
         self.watch.end()
 
     def _restore(self, lr: float) -> int:

@@ -32,6 +32,7 @@ from convc.checks import instance, seed_of
 from convc.data import Dataset
 from convc.errors import DataError, RunError
 from convc.folder_lock import folder_lock
+from convc.model_info import ModelInfo
 from convc.nn import Module
 from convc.optim import SGD, Adam
 from convc.rows import csv_text, read_rows
@@ -143,7 +144,8 @@ class _Run:
         test = evaluate(trainer.evaluation, self.dataset.test)
         write_train_history(self.history, self.records, test.accuracy)
         weights = self.out / "weights.safetensors"
-        save_weights(weights, self.module.store, self.name, self.plan.epochs)
+        about = ModelInfo.of(self.dataset, self.plan.model)
+        save_weights(weights, self.module.store, self.name, self.plan.epochs, about)
         return TrainResult(tuple(self.records), test, weights)
 
     @cached_property

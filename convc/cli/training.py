@@ -17,6 +17,7 @@ from convc.errors import ConvcError
 from convc.nn import Module
 
 DATA_HELP = f"{FORMS}."
+MODULE_RULE = "only a model of layers has weights to train and to load"
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 

@@ -21,10 +21,11 @@ from pathlib import Path
 from convc.checks import seed_of, shown
 from convc.data import cifar, idx, image_folder, mnist5k, npz, synthetic
 from convc.data.dataset import Dataset, Split
+from convc.data.normalisation import Normalisation
 from convc.data.order import batches, epoch_order
 from convc.errors import DataError
 
-__all__ = ["FORMS", "Dataset", "Split", "batches", "epoch_order", "load"]
+__all__ = ["FORMS", "Dataset", "Normalisation", "Split", "batches", "epoch_order", "load"]
 
 FORMS = (
     f"mnist5k, synthetic or {synthetic.FORM}, a folder of IDX files such as MNIST's, of CIFAR's .bin files or of "

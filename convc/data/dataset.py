@@ -9,11 +9,11 @@ import numpy as np
 
 from convc.build.files import check_memory
 from convc.checks import instance, whole
+from convc.data.normalisation import Normalisation
 from convc.errors import DataError
 
 _IMAGE_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
 _LEAST_SIDE = 8  # of square images with their channels last: such a number of channels beside a width of 1 or 3 is none
-_ROWS_AT_A_TIME = 1024  # bounds the float64 temporaries of the statistics
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,7 @@ class Dataset:
     """Three splits over the same `classes` classes and of one image shape and dtype; DataError otherwise.
 
     `class_names` has the name of each label where the source gives names, and is empty where it does not.
+    `normalisation`: the numbers that all images were moved by, where `normalized` made this data set.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Dataset:
     test: Split
     classes: int
     class_names: tuple[str, ...] = ()
+    normalisation: Normalisation | None = None
 
     def __post_init__(self) -> None:
         for part, split in self.parts().items():
@@ -82,16 +84,20 @@ class Dataset:
         """The same data as float32 with mean 0 and standard deviation 1 per channel over the train split.
 
         uint8 images are scaled to [0, 1] first. Validation and test are moved by train's numbers, so that
-        nothing is learnt from them. A channel that is constant over train is only centred.
+        nothing is learnt from them; the result keeps these as its `normalisation`. A channel that is constant over
+        train is only centred. A data set that was normalised before comes back as it is.
         """
+        if self.normalisation is not None:
+            return self
         count = sum(map(len, self.parts().values()))
         check_memory(4 * count * math.prod(self.image_shape), f"{count} images as float32", self.name)
-        mean, std = _channel_statistics(self.train.images)
+        numbers = Normalisation.of(self.train.images)
 
         def moved(split: Split) -> Split:
-            return Split(_standardise(split.images, mean, std), split.labels)
+            return Split(numbers.apply(split.images), split.labels)
 
-        return replace(self, train=moved(self.train), validation=moved(self.validation), test=moved(self.test))
+        parts = moved(self.train), moved(self.validation), moved(self.test)
+        return replace(self, train=parts[0], validation=parts[1], test=parts[2], normalisation=numbers)
 
 
 def empty_images(n: int, shape: tuple[int, int, int], place: str) -> np.ndarray:
@@ -153,32 +159,3 @@ def check_labels(labels: np.ndarray, classes: int, place: str) -> None:
     if offenders.size:
         first = int(offenders[0])
         raise DataError(f"labels must be integers, 0 <= label < {bound}, but label {first} is {labels[first]}: {place}")
-
-
-def _as_float(images: np.ndarray) -> np.ndarray:
-    """A float32 copy, uint8 scaled to [0, 1]."""
-    scaled = images.astype(np.float32)
-    if images.dtype == np.uint8:
-        scaled /= 255
-    return scaled
-
-
-def _channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of `_as_float(images)` per channel: float32 [1, C, 1, 1] each."""
-    blocks = [images[row : row + _ROWS_AT_A_TIME] for row in range(0, len(images), _ROWS_AT_A_TIME)]
-    axes, count = (0, 2, 3), images.size // images.shape[1]
-    shape = (1, -1, 1, 1)
-    total = sum(_as_float(block).sum(axis=axes, dtype=np.float64) for block in blocks)
-    mean = np.reshape(total / count, shape)
-    squares = sum(np.square(_as_float(block) - mean).sum(axis=axes) for block in blocks)
-    # Asked of the data: the sum of squares of a constant channel may miss 0 by a rounding.
-    constant = images.min(axis=axes) == images.max(axis=axes)
-    std = np.where(constant, 1.0, np.sqrt(squares / count)).reshape(shape)
-    return mean.astype(np.float32), std.astype(np.float32)
-
-
-def _standardise(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    moved = _as_float(images)
-    moved -= mean
-    moved /= std
-    return moved
