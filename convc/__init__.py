@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from convc.errors import IRError as IRError
     from convc.errors import RunError as RunError
     from convc.errors import ToolchainError as ToolchainError
+    from convc.evaluation import Evaluation as Evaluation
+    from convc.evaluation import evaluate as evaluate
     from convc.ir.text import parse_graph as parse_graph
     from convc.model_info import ModelInfo as ModelInfo
     from convc.model_info import save_model as save_model
@@ -37,6 +39,7 @@ HOMES = {
     "Classifier": "convc.prediction",
     "ConvcError": "convc.errors",
     "DataError": "convc.errors",
+    "Evaluation": "convc.evaluation",
     "IRError": "convc.errors",
     "ModelInfo": "convc.model_info",
     "Predictions": "convc.prediction",
@@ -44,6 +47,7 @@ HOMES = {
     "RunError": "convc.errors",
     "ToolchainError": "convc.errors",
     "compile": "convc.compiler",
+    "evaluate": "convc.evaluation",
     "get_num_threads": "convc.runtime.pool",
     "load_model": "convc.prediction",
     "parse_graph": "convc.ir.text",

@@ -111,14 +111,17 @@ class Classifier:
         `normalized`: float images that went through that already, as those of `Dataset.normalized`. Raises DataError
         for images of another shape or dtype, and where they are not of the range or kind that was said.
         """
-        outputs = self.outputs(images, normalized=normalized)
-        return Predictions(probabilities(outputs, self._softmax), names_of(self.about, outputs.shape[1]))
+        return self.predictions_of(self.outputs(images, normalized=normalized))
 
     def outputs(self, images: np.ndarray, *, normalized: bool = False) -> np.ndarray:
         """What the model gives for them: float32 [N, K]."""
         ready = prepared(images, self.about, flag(normalized, "normalized", error=DataError))
         parts = [self.program(ready[i : i + self.batch]) for i in range(0, len(ready), self.batch)]
         return np.concatenate(parts)
+
+    def predictions_of(self, outputs: np.ndarray) -> Predictions:
+        """What the model's outputs, float32 [N, K], say."""
+        return Predictions(probabilities(outputs, self._softmax), names_of(self.about, outputs.shape[1]))
 
     @property
     def _softmax(self) -> bool:

@@ -6,7 +6,7 @@ What stands in them may come from a model's or a data set's file: text keeps to 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
@@ -28,13 +28,18 @@ class Table:
     title: str
     headings: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
-    numbers: tuple[str, ...] = ()
+    numbers: Collection[str] = ()
 
     def __str__(self) -> str:
         rows = [tuple(map(printable, row)) for row in (self.headings, *self.rows)]
         widths = self._widths([max(len(row[i]) for row in rows) for i in range(len(self.headings))])
         lines = ["  ".join(map(self._cell, row, widths, self.headings)).rstrip() for row in rows]
         return "\n".join([*wrap(printable(self.title), WIDTH), *lines])
+
+    @property
+    def width(self) -> int:
+        """Columns that the text takes, once its texts are cut as far as they may be."""
+        return max(len(line) for line in str(self).splitlines())
 
     def _widths(self, widths: list[int]) -> list[int]:
         texts = [i for i, heading in enumerate(self.headings) if heading not in self.numbers]
@@ -55,16 +60,21 @@ class Table:
 
     def html(self) -> str:
         """A <table>, its title as the caption."""
-        caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
-        head = "".join(f"<th{self._style(h)}>{html.escape(h)}</th>" for h in self.headings)
-        body = "".join(f"<tr>{self._cells(row)}</tr>" for row in self.rows)
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return html_table(self.title, self.headings, self.rows, self.numbers)
 
-    def _cells(self, row: Sequence[str]) -> str:
-        return "".join(f"<td{self._style(h)}>{html.escape(text)}</td>" for text, h in zip(row, self.headings))
 
-    def _style(self, heading: str) -> str:
-        return f' style="text-align: {"right" if heading in self.numbers else "left"}"'
+def html_table(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str] = ()
+) -> str:
+    """A <table> of escaped texts, `title` as its caption; headings that are in `numbers` stand over numbers."""
+    sides = [f' style="text-align: {"right" if h in numbers else "left"}"' for h in headings]
+
+    def cells(tag: str, texts: Sequence[str]) -> str:
+        return "".join(f"<{tag}{side}>{html.escape(text)}</{tag}>" for text, side in zip(texts, sides))
+
+    caption = f"<caption>{html.escape(title)}</caption>" if title else ""
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f"<table>{caption}<thead><tr>{cells('th', headings)}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def clipped(text: str, width: int) -> str:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from convc.build.files import check_memory
-from convc.checks import instance, whole
+from convc.checks import instance, seed_of, shape_of, shown, whole
 from convc.data.normalisation import Normalisation
 from convc.errors import DataError
+from convc.show import Table, first
 
+MOST_SHOWN = 20
+"""Classes that a notebook shows."""
 _IMAGE_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
 _LEAST_SIDE = 8  # of square images with their channels last: such a number of channels beside a width of 1 or 3 is none
 
@@ -32,6 +40,9 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"Split: {len(self)} images, {self.images.dtype} {_kind(self.images.shape[1:])}"
 
     def take(self, rows: np.ndarray) -> Split:
         """The rows with these indices (integers [M]), in this order, as a copy."""
@@ -69,6 +80,73 @@ class Dataset:
                     f"every split must hold images of the same kind, but train has {self.train.images.dtype} "
                     f"{list(self.image_shape)} and {part} has {dtype} {list(shape)}: {self.name}"
                 )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x_train: Any,
+        y_train: Any,
+        x_test: Any = None,
+        y_test: Any = None,
+        *,
+        x_val: Any = None,
+        y_val: Any = None,
+        validation: float = 0.1,
+        class_names: Sequence[str] = (),
+        name: str = "arrays",
+        seed: int = 0,
+    ) -> Dataset:
+        """A data set of arrays in memory.
+
+        x: uint8 or floats (which become float32), [N, C, H, W] or [N, H, W]. y: integers [N], or texts, which are
+        numbered by `class_names`, or, without these, by the sorted texts of y_train. Where validation or test is not
+        given, the share `validation` (0 < share < 0.5) of the training images becomes each of them that is missing:
+        stratified, the same images for every `seed`, which only orders what is left to train on. Raises DataError for
+        what is inconsistent, missing or of another kind.
+        """
+        from convc.data.arrays import from_arrays  # which makes what is defined here
+
+        return from_arrays(
+            x_train, y_train, x_test, y_test, x_val=x_val, y_val=y_val, validation=validation,
+            class_names=class_names, name=name, seed=seed,
+        )  # fmt: skip
+
+    @classmethod
+    def from_folder(cls, path: str | PathLike[str], size: Sequence[int] | None = None, *, seed: int = 0) -> Dataset:
+        """A data set of a folder: images in a folder for each class, IDX files as MNIST's, or CIFAR's .bin files.
+
+        `size`: the (C, H, W) that images by class are brought to, C being 1 or 3; None: they are of one size. See
+        convc.data.image_folder for how the folder is divided. Raises DataError for anything missing, damaged or
+        inconsistent.
+        """
+        from convc.data.folder import load_folder, load_resized  # which make what is defined here
+
+        seed, folder = seed_of(seed, error=DataError), Path(path).expanduser()
+        if not os.path.isdir(folder):
+            raise DataError(f"there is no folder {folder}; give the one that holds a folder for each class")
+        if size is None:
+            return load_folder(folder, seed=seed)
+        shape = shape_of(size, "the size of images", remedy="give (C, H, W)", error=DataError)
+        if len(shape) != 3 or shape[0] not in (1, 3):
+            raise DataError(f"the size of images is (C, H, W), C being 1 or 3, such as (3, 64, 64), not {shown(size)}")
+        return load_resized(folder, (shape[0], shape[1], shape[2]), seed=seed, leave_out="leave out size")
+
+    def table(self) -> Table:
+        """How many images of each class the splits hold."""
+        names = self.class_names or tuple(map(str, range(self.classes)))
+        counts = [np.bincount(s.labels, minlength=self.classes) for s in self.parts().values()]
+        rows = ((name, *(str(part[c]) for part in counts)) for c, name in enumerate(names))
+        shown = first(rows, MOST_SHOWN, self.classes)
+        return Table(repr(self), ("class", *self.parts()), shown, tuple(self.parts()))
+
+    def __repr__(self) -> str:
+        images = ", ".join(f"{len(split)} {part}" for part, split in self.parts().items())
+        kind = f"{self.train.images.dtype} {_kind(self.image_shape)}"
+        normal = f"\nnormalised: {self.normalisation}" if self.normalisation else ""
+        return f"Dataset {self.name}: {images} images, {kind}, {self.classes} classes{normal}"
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
 
     def parts(self) -> dict[str, Split]:
         """The three splits by name."""
@@ -159,3 +237,8 @@ def check_labels(labels: np.ndarray, classes: int, place: str) -> None:
     if offenders.size:
         first = int(offenders[0])
         raise DataError(f"labels must be integers, 0 <= label < {bound}, but label {first} is {labels[first]}: {place}")
+
+
+def _kind(shape: Sequence[int]) -> str:
+    """`1x28x28`."""
+    return "x".join(map(str, shape))
