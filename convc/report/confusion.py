@@ -37,9 +37,8 @@ def write_confusion_figure(
         rows = ceil(len(misread) / _ACROSS)
         height = 5.2 + 1.15 * rows
         figure = Figure(figsize=(8, height), layout="constrained")
-        parts = figure.subfigures(
-            2 if rows else 1, 1, height_ratios=[5.2, 1.15 * rows] if rows else None, squeeze=False
-        )
+        ratios = [5.2, 1.15 * rows] if rows else [1]
+        parts = figure.subfigures(len(ratios), 1, height_ratios=ratios, squeeze=False)
         _matrix(parts[0, 0].subplots(), counts, class_names)
         if rows:
             axes = parts[1, 0].subplots(rows, _ACROSS, squeeze=False).ravel()
@@ -76,4 +75,4 @@ def _picture(ax: Axes, found: Misread, names: Sequence[str]) -> None:
     shown = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     shown = shown.astype(np.float64) - shown.min()
     ax.imshow(shown / max(shown.max(), 1e-30), cmap="gray", vmin=0, vmax=1)
-    ax.set_title(f"{names[true][:8]}: {names[taken][:8]} {probability:.0%}", fontsize=7, color=INK, pad=2)
+    ax.set_title(f"{names[true][:8]} → {names[taken][:8]}, {probability:.0%}", fontsize=7, color=INK, pad=2)
