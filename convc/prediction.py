@@ -23,7 +23,7 @@ from convc.model_info import ModelInfo, read_info
 from convc.models import ZOO
 from convc.modules import Module
 from convc.runtime.program import Program
-from convc.show import Table, first
+from convc.show import Table, first, wrapped
 
 MOST_SHOWN = 10
 """Images that a `repr` shows."""
@@ -142,7 +142,7 @@ class Classifier:
         lines.append(
             f"images are normalised: {a.normalisation}" if a.normalisation else "images are taken as they stand"
         )
-        return "\n".join(lines)
+        return wrapped(*lines)
 
 
 def load_model(

@@ -34,7 +34,7 @@ class Table:
         rows = [tuple(map(printable, row)) for row in (self.headings, *self.rows)]
         widths = self._widths([max(len(row[i]) for row in rows) for i in range(len(self.headings))])
         lines = ["  ".join(map(self._cell, row, widths, self.headings)).rstrip() for row in rows]
-        return "\n".join([*wrap(printable(self.title), WIDTH), *lines])
+        return "\n".join([*([wrapped(self.title)] if self.title else []), *lines])
 
     @property
     def width(self) -> int:
@@ -75,6 +75,12 @@ def html_table(
     caption = f"<caption>{html.escape(title)}</caption>" if title else ""
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return f"<table>{caption}<thead><tr>{cells('th', headings)}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def wrapped(*texts: str) -> str:
+    """Each of the texts from a line of its own on, in lines of at most 80 columns; longer words stay whole."""
+    lines = (wrap(printable(text), WIDTH, break_long_words=False, break_on_hyphens=False) for text in texts)
+    return "\n".join(line for part in lines for line in part)
 
 
 def clipped(text: str, width: int) -> str:

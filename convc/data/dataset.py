@@ -16,7 +16,7 @@ from convc.build.files import check_memory
 from convc.checks import instance, seed_of, shape_of, shown, whole
 from convc.data.normalisation import Normalisation
 from convc.errors import DataError
-from convc.show import Table, first
+from convc.show import Table, first, wrapped
 
 MOST_SHOWN = 20
 """Classes that a notebook shows."""
@@ -142,8 +142,8 @@ class Dataset:
     def __repr__(self) -> str:
         images = ", ".join(f"{len(split)} {part}" for part, split in self.parts().items())
         kind = f"{self.train.images.dtype} {_kind(self.image_shape)}"
-        normal = f"\nnormalised: {self.normalisation}" if self.normalisation else ""
-        return f"Dataset {self.name}: {images} images, {kind}, {self.classes} classes{normal}"
+        normal = [f"normalised: {self.normalisation}"] if self.normalisation else []
+        return wrapped(f"Dataset {self.name}: {images} images, {kind}, {self.classes} classes", *normal)
 
     def _repr_html_(self) -> str:
         return self.table().html()

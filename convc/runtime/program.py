@@ -23,7 +23,7 @@ from convc.runtime.capacity import enough_memory
 from convc.runtime.executable import Counting, Executable, Sweeper
 from convc.runtime.numbers import run_time_number, update_numbers
 from convc.runtime.store import ParameterStore
-from convc.show import preformatted
+from convc.show import preformatted, wrapped
 
 if TYPE_CHECKING:
     from convc.runtime.program_report import ProgramReport
@@ -108,10 +108,10 @@ class Program:
         return ProgramReport(self.trace, source)
 
     def __repr__(self) -> str:
-        """What it takes, gives and is made of, on two lines."""
+        """What it is made of, takes and gives."""
         taken = ", ".join(f"{v.name}: {v.type}" for v in (*self._data, *self._scalars))
         given = ", ".join(str(v.type) for v in self.graph.outputs)
-        return f"Program {self.report().headline} on {self.target}\n({taken}) -> {given}"
+        return wrapped(f"Program {self.report().headline}, on {self.target}", f"({taken}) -> {given}")
 
     def _repr_html_(self) -> str:
         return f"{preformatted(repr(self))}{self.report()._repr_html_()}"

@@ -16,7 +16,7 @@ from convc.ir.lexer import printable
 from convc.passes.pipeline import Trace
 from convc.passes.plan_memory import intervals
 from convc.passes.stages import stage_diff
-from convc.show import html_table, paragraph
+from convc.show import html_table, paragraph, wrapped
 
 HEADINGS = ("kernel", "from", "FLOP", "bytes", "tile", "share of FLOP")
 NUMBERS = ("FLOP", "bytes", "share of FLOP", *COUNTED)
@@ -102,7 +102,7 @@ class ProgramReport:
 
     def __repr__(self) -> str:
         """The totals on two lines; `str` has the kernels too."""
-        return f"ProgramReport of {self.headline}\n{self.memory}"
+        return wrapped(f"ProgramReport of {self.headline}", self.memory)
 
     def _repr_html_(self) -> str:
         """The totals and the kernels; `html` is a page with everything."""

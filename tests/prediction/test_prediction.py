@@ -158,9 +158,8 @@ def test_weights_that_say_nothing(trained: Trained, tmp_path: Path) -> None:
         convc.load_model(plain, make_net())
     images = trained.data.test.images
     found = convc.load_model(plain, make_net(), data=trained.data.normalized()).predict(images)
-    assert np.array_equal(
-        found.probabilities, convc.load_model(trained.weights, make_net()).predict(images).probabilities
-    )
+    wanted = convc.load_model(trained.weights, make_net()).predict(images)
+    assert np.array_equal(found.probabilities, wanted.probabilities)
 
 
 def test_which_model(trained: Trained, tmp_path: Path) -> None:
@@ -179,7 +178,7 @@ def test_which_model(trained: Trained, tmp_path: Path) -> None:
         net.store.save(path, mark_of(ModelInfo.of(data, name)))
         with pytest.raises(DataError, match=rule):
             convc.load_model(path)
-    with pytest.raises(DataError, match="lacks fc.weight, fc.bias; use the model"):
+    with pytest.raises(DataError, match=r"lacks fc\.weight, fc\.bias; use the model"):
         convc.load_model(trained.weights, convc.nn.Sequential(("fc1", nn.Flatten()), ("fc", nn.Linear(36, 3))))
 
 
