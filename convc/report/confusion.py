@@ -19,6 +19,7 @@ from convc.report.axes import GREY, INK
 Misread = tuple[np.ndarray, int, int, float]
 """An image [C, H, W], its class, the class it was taken for, and the probability of that."""
 _DPI = 130
+_MOST = 40  # misread images
 _ACROSS = 8  # misread images in a row
 _MOST_NUMBERED = 20  # classes whose cells have their number in them
 
@@ -34,6 +35,7 @@ def write_confusion_figure(
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams["text.parse_math"] = False
+        misread = misread[:_MOST]
         rows = ceil(len(misread) / _ACROSS)
         height = 5.2 + 1.15 * rows
         figure = Figure(figsize=(8, height), layout="constrained")

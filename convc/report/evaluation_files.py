@@ -13,9 +13,6 @@ from convc.build.files import write_atomically
 from convc.evaluation import Evaluation
 from convc.report.confusion import write_confusion_figure
 
-MOST_PICTURES = 40
-"""Misread images in the picture: the surest mistakes."""
-
 
 def write_evaluation(out: Path, found: Evaluation, images: np.ndarray) -> None:
     """Write the confusion matrix, the list of misread images and their picture; `images`, [N, C, H, W], as evaluated.
@@ -28,8 +25,20 @@ def write_evaluation(out: Path, found: Evaluation, images: np.ndarray) -> None:
     wrong = [(int(i), int(found.labels[i]), int(found.predicted[i]), float(found.confidence[i])) for i in found.misread]
     rows = ([i, names[true], names[taken], sure] for i, true, taken, sure in wrong)
     write_atomically(out / "misread.csv", _csv(["image", "class", "taken for", "probability"], rows))
-    pictures = [(images[i], true, taken, sure) for i, true, taken, sure in wrong[:MOST_PICTURES]]
+    shown = _as_pictures(images)
+    pictures = [(shown[i], true, taken, sure) for i, true, taken, sure in wrong]
     write_confusion_figure(out / "confusion.png", found.confusion, names, pictures)
+
+
+def _as_pictures(images: np.ndarray) -> np.ndarray:
+    """Grey or RGB, uint8 or 0..1: floats from their least number to the greatest, other channels by their mean."""
+    if images.shape[1] not in (1, 3):
+        images = images.mean(axis=1, keepdims=True)
+    if images.dtype == np.uint8:
+        return images
+    low, high = images.min(), images.max()
+    scaled: np.ndarray = (images - low) / (high - low if high > low else 1)
+    return scaled
 
 
 def _csv(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
