@@ -240,14 +240,27 @@ def check_classifier(module: Module, about: ModelInfo) -> int:
 
 def _named(path: Path, about: ModelInfo | None) -> Module:
     name = about.architecture if about else ""
-    if name in ZOO:
-        return ZOO[name][0]()
+    if about and name in ZOO:
+        make, _ = ZOO[name]
+        usual = make()
+        return usual if _holds(path, usual, about) else make(about.classes)
     remedy = "give it: load_model(weights, model), or --model MODEL"
     if not name:
         raise DataError(f"{path} does not say which model its weights are of; {remedy}")
     if ".py:" in name:
         raise DataError(f"{path} has weights of {name}, which is code that convc runs only when told; {remedy}")
     raise DataError(f"{path} has weights of {name!r}, which is no model of the zoo{did_you_mean(name, ZOO)}; {remedy}")
+
+
+def _holds(path: Path, model: Module, about: ModelInfo) -> bool:
+    """Whether the file's arrays have the shapes of the model's, as far as it has them; only its header is read."""
+    from safetensors import safe_open  # here: a program that runs needs no file format
+
+    g, _ = model.forward_graph((1, *about.input_shape))
+    with safe_open(path, "np") as file:
+        names = file.keys()
+        stored = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    return all(stored.get(v.name, v.type.shape) == v.type.shape for v in g.inputs if g.roles[v.name] == "parameter")
 
 
 def _of_model(model: Module, path: Path) -> ModelInfo:

@@ -15,6 +15,7 @@ from convc.cli.training import MODULE_RULE
 from convc.data import load
 from convc.data.image_source import Source, read_sources
 from convc.errors import ConvcError, DataError
+from convc.ir.lexer import printable
 from convc.model_info import ModelInfo
 from convc.nn import Module
 from convc.prediction import Classifier, Predictions, load_model
@@ -67,7 +68,7 @@ def predict(
     with working(f"predicting {len(names)} images"):
         found = predictions(net, sources)
     for line in hints(net.about, sources, invert):
-        click.echo(f"convc: note: {line}", err=True)
+        click.echo(f"convc: note: {printable(line)}", err=True)
     click.echo(as_text(names, found, top) if not as_json else as_document(names, found, top))
 
 
@@ -130,14 +131,14 @@ def hints(about: ModelInfo, sources: list[Source], inverted: bool) -> list[str]:
 def as_text(names: list[str], found: Predictions, top: int) -> str:
     """A line an image, or, of several classes each, a line a class under it."""
     if top == 1:
-        width = max(map(len, found.classes))
-        return "\n".join(
-            f"{label:<{width}}  {p:7.2%}  {name}" for name, label, p in zip(names, found.classes, found.confidence)
-        )
+        labels = list(map(printable, found.classes))
+        width = max(map(len, labels))
+        rows = zip(labels, found.confidence, map(printable, names))
+        return "\n".join(f"{label:<{width}}  {p:7.2%}  {name}" for label, p, name in rows)
     lines = []
     for name, best in zip(names, found.top(top)):
-        width = max(len(label) for label, _ in best)
-        lines += [name, *(f"  {label:<{width}}  {p:7.2%}" for label, p in best)]
+        width = max(len(printable(label)) for label, _ in best)
+        lines += [printable(name), *(f"  {printable(label):<{width}}  {p:7.2%}" for label, p in best)]
     return "\n".join(lines)
 
 

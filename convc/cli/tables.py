@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from convc.cli.options import in_colour
+from convc.ir.lexer import printable
 from convc.show import Table
 
 
@@ -21,7 +22,7 @@ def print_table(table: Table) -> None:
     for heading in table.headings:
         shown.add_column(heading, justify="right" if heading in table.numbers else "left", overflow="fold")
     for row in table.rows:
-        shown.add_row(*map(Text, row))
+        shown.add_row(*(Text(printable(text)) for text in row))
     console = Console()
     if table.title:
         console.print(Text(table.title, "bold"))

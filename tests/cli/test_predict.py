@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from convc.compiler import compile
 from convc.data import Dataset, load
 from convc.data.image_source import read_sources
 from convc.errors import DataError
+from convc.model_info import ModelInfo
 
 RUN = Callable[..., Any]
 MODEL = """
@@ -110,6 +112,21 @@ def test_a_model_of_ones_own(convc: RUN, folder: Path, here: None) -> None:
     assert refused.err.count("\n") == 1
     assert convc("predict", weights, "pet.png", "--model", "mine.py:net").out.split()[0] in "01"
     assert Dataset.from_arrays(x, y).class_names == ("cat", "dog")
+
+
+def test_names_from_a_file_do_not_reach_the_terminal_as_they_are(convc: RUN, folder: Path, here: None) -> None:
+    names = tuple(f"\x1b[31m{i}\n" for i in range(10))
+    data = load("mnist5k").normalized()
+    net = models.lenet5()
+    compile(net, (4, 1, 28, 28))
+    save_model("hostile.safetensors", net, replace(ModelInfo.of(data, "lenet5"), class_names=names))
+    for options in ((), ("--top", 2)):
+        result = convc("predict", "hostile.safetensors", "digits/0.png", *options)
+        assert "\x1b" not in result.out
+        assert r"\x1b[31m" in result.out
+    out = convc("eval", "lenet5", "--weights", "hostile.safetensors", "--data", "mnist5k").out
+    assert "\x1b" not in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 CASES = {

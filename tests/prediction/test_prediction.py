@@ -171,6 +171,11 @@ def test_which_model(trained: Trained, tmp_path: Path) -> None:
     again = convc.load_model(path)
     assert again.about.architecture == "lenet5"
     assert np.array_equal(again.module.store["fc3.bias"], net.store["fc3.bias"])
+    three = convc.models.lenet5(3)
+    convc.compile(three, (4, 1, 28, 28))
+    x, y = data.test.images, data.test.labels % 3
+    convc.save_model(path, three, convc.data.Dataset.from_arrays(x, y).normalized())
+    assert convc.load_model(path).outputs(x[:2], normalized=True).shape == (2, 3)
     for name, rule in (
         ("mine.py:net", "has weights of mine.py:net, which is code that convc runs only when told; give it"),
         ("lenet", "'lenet', which is no model of the zoo; did you mean 'lenet5'"),
