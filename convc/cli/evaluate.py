@@ -15,7 +15,6 @@ from convc.evaluation import PARTS
 from convc.evaluation import evaluate as evaluate_model
 from convc.model_info import read_info
 from convc.prediction import load_model
-from convc.report.evaluation_files import write_evaluation
 
 
 @click.command(name="eval")
@@ -58,6 +57,8 @@ def evaluate(model: str, weights: Path, data: str, split: str, batch: int, out: 
         click.echo()
         print_table(table)
     if out is not None:
+        from convc.report.evaluation_files import write_evaluation  # here, for a fast start
+
         with working(f"writing {out}"):
             write_evaluation(out, found, dataset.parts()[split].images)
         click.echo(f"\nwrote {out / 'confusion.csv'}, misread.csv and confusion.png beside it")
