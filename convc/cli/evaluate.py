@@ -46,11 +46,10 @@ def evaluate(model: str, weights: Path, data: str, split: str, batch: int, out: 
     whole(batch, "batch", 1, remedy="give another --batch")
     dataset = load(data)
     module = trainable(model, dataset)
-    about = read_info(weights)
-    normalized = None if about and about.normalisation else dataset.normalized()
+    unsaid = dataset.normalized() if read_info(weights) is None else None
     with working(f"evaluating {model}"):
-        net = load_model(weights, module, data=normalized, batch=batch, target=target)
-        found = evaluate_model(net, dataset if normalized is None else normalized, split)
+        net = load_model(weights, module, data=unsaid, batch=batch, target=target)
+        found = evaluate_model(net, unsaid or dataset, split)
     click.echo(f"{split}: {found}")
     click.echo(found.uncertainty)
     for table in found.tables():

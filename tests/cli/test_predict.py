@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from convc import models, save_model
+from convc import evaluate, models, nn, save_model
 from convc.compiler import compile
 from convc.data import Dataset, load
 from convc.data.image_source import read_sources
@@ -112,6 +112,25 @@ def test_a_model_of_ones_own(convc: RUN, folder: Path, here: None) -> None:
     assert refused.err.count("\n") == 1
     assert convc("predict", weights, "pet.png", "--model", "mine.py:net").out.split()[0] in "01"
     assert Dataset.from_arrays(x, y).class_names == ("cat", "dog")
+
+
+def test_eval_takes_images_as_the_weights_say(convc: RUN, folder: Path, here: None) -> None:
+    """Normalised by their numbers, by the data's where they say nothing, and not at all where they say so."""
+    (folder / "mine.py").write_text(MODEL)
+    rng = np.random.default_rng(1)
+    x, y = rng.uniform(3, 9, (40, 1, 6, 6)).astype(np.float32), np.arange(40) % 2
+    np.savez("floats.npz", x_train=x, y_train=y, x_test=x[::-1], y_test=y[::-1])
+    data = load("floats.npz")
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
+    compile(net, (40, 1, 6, 6), mode="train")(data.train.images, data.train.labels, lr=0.001)
+    save_model("raw.safetensors", net, data)
+    save_model("moved.safetensors", net, data.normalized())
+    save_file({name: net.store[name] for name in net.store.names("parameter")}, "unsaid.safetensors")
+    losses = {"raw": evaluate(net, data), "moved": evaluate(net, data.normalized())}
+    assert str(losses["raw"]) != str(losses["moved"])
+    for name, found in (*losses.items(), ("unsaid", losses["moved"])):
+        result = convc("eval", "mine.py:net", "--weights", f"{name}.safetensors", "--data", "floats.npz")
+        assert result.out.splitlines()[0] == f"test: {found}", (name, result.err)
 
 
 def test_names_from_a_file_do_not_reach_the_terminal_as_they_are(convc: RUN, folder: Path, here: None) -> None:
