@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
@@ -10,10 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import convc
 from convc import nn
-from convc.data import Dataset, load
+from convc.data import Dataset, Split, load
 from convc.ir.core import Value
 from convc.show import WIDTH, Table
 from convc.train import EpochResult, History, Metrics
@@ -76,6 +80,7 @@ def shown() -> dict[str, Callable[[convc.Program], Any]]:
         "report": lambda p: p.report(),
         "store": lambda p: p.parameters,
         "data set": lambda p: load("synthetic:3x8x8:30:300").normalized(),
+        "split": lambda p: load("synthetic:1x8x8:3:300").test,
         "history": lambda p: epochs,
     }
 
@@ -166,6 +171,23 @@ def test_tables_hold_their_cells(cells: list[tuple[str, str, str]], numbers: set
     fixed = sum(max([1, *(len(ascii(row["abc".index(h)])) for row in cells)]) for h in numbers)
     if fixed + 8 * (3 - len(numbers)) + 4 <= WIDTH:
         assert max(map(len, lines[-1 - len(cells) :])) <= WIDTH
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_split_shows_its_first_images(channels: int, dtype: type) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (12, channels, 5, 4)).astype(dtype)
+    images[0, 0, 0, :2] = 0, 255
+    data = re.search(r"base64,([^\"]+)", Split(images, np.zeros(12, np.int32))._repr_html_())
+    assert data
+    with Image.open(io.BytesIO(base64.b64decode(data[1]))) as picture:
+        shown = np.asarray(picture).reshape(5, 40, channels).transpose(2, 0, 1)
+    assert np.array_equal(shown, np.concatenate(list(images[:10]), axis=2))
+
+
+def test_a_split_of_other_channels_shows_none() -> None:
+    split = Split(np.zeros((2, 2, 3, 3), np.uint8), np.zeros(2, np.int32))
+    assert "<img" not in split._repr_html_()
 
 
 def test_a_data_set_counts_its_classes() -> None:

@@ -15,8 +15,9 @@ import numpy as np
 from convc.build.files import check_memory
 from convc.checks import instance, seed_of, shape_of, shown, whole
 from convc.data.normalisation import Normalisation
+from convc.data.thumbnails import strip
 from convc.errors import DataError
-from convc.show import Table, first, wrapped
+from convc.show import Table, first, paragraph, wrapped
 
 MOST_SHOWN = 20
 """Classes that a notebook shows."""
@@ -43,6 +44,9 @@ class Split:
 
     def __repr__(self) -> str:
         return f"Split: {len(self)} images, {self.images.dtype} {_kind(self.images.shape[1:])}"
+
+    def _repr_html_(self) -> str:
+        return strip(self.images) + paragraph(repr(self))
 
     def take(self, rows: np.ndarray) -> Split:
         """The rows with these indices (integers [M]), in this order, as a copy."""
@@ -146,7 +150,7 @@ class Dataset:
         return wrapped(f"Dataset {self.name}: {images} images, {kind}, {self.classes} classes", *normal)
 
     def _repr_html_(self) -> str:
-        return self.table().html()
+        return strip(self.train.images) + self.table().html()
 
     def parts(self) -> dict[str, Split]:
         """The three splits by name."""
