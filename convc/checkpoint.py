@@ -15,8 +15,9 @@ from convc.build.files import read_whole, write_atomically
 from convc.compiler import model_graph
 from convc.data import Dataset
 from convc.errors import DataError
+from convc.model_info import ModelInfo, mark_of
 from convc.nn import Module
-from convc.runtime.digest import KEY, read_mark
+from convc.runtime.digest import read_mark
 from convc.runtime.program import Program
 from convc.runtime.store import ParameterStore
 
@@ -88,17 +89,17 @@ def checkpoint_bytes(step: Program, run: str, epoch: int) -> bytes:
     State that another optimizer left in the model's store is not part of it.
     """
     names = [v.name for v in step.graph.inputs_of("parameter", "constant", "state")]
-    return step.parameters.to_bytes(_mark(run, epoch), names)
+    return step.parameters.to_bytes(mark_of(None, run=run, epoch=epoch), names)
 
 
-def save_weights(path: Path, store: ParameterStore, run: str, epoch: int) -> None:
+def save_weights(path: Path, store: ParameterStore, run: str, epoch: int, about: ModelInfo) -> None:
     """Write `weights_bytes`."""
-    write_atomically(path, weights_bytes(store, run, epoch))
+    write_atomically(path, weights_bytes(store, run, epoch, about))
 
 
-def weights_bytes(store: ParameterStore, run: str, epoch: int) -> bytes:
-    """The parameters alone, after `epoch` of the run called `run`, as a safetensors file."""
-    return store.to_bytes(_mark(run, epoch))
+def weights_bytes(store: ParameterStore, run: str, epoch: int, about: ModelInfo) -> bytes:
+    """The parameters alone, after `epoch` of the run called `run`, and what their model is, as a safetensors file."""
+    return store.to_bytes(mark_of(about, run=run, epoch=epoch))
 
 
 def saved_epoch(path: Path, run: str) -> int:
@@ -120,10 +121,6 @@ def parameter_count(module: Module, dataset: Dataset) -> int:
     """How many numbers the model learns."""
     g, _ = module.forward_graph((1, *dataset.image_shape))
     return sum(v.type.elements for v in g.inputs if g.roles.get(v.name) == "parameter")
-
-
-def _mark(run: str, epoch: int) -> dict[str, str]:
-    return {KEY: json.dumps({"run": run, "epoch": epoch})}
 
 
 def _text(value: object) -> str:

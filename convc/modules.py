@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from convc.checks import instance, real, seed_of, shape_of, shown
-from convc.errors import IRError, RunError
+from convc.errors import ConvcError, IRError, RunError
 from convc.frozen import Frozen
 from convc.ir import ops
 from convc.ir.core import Builder, Graph, Op, Role, Value
 from convc.ir.ops.count import NUMBER, Count
 from convc.ir.types import Rows, TensorType, f32
+from convc.layer_table import Named, table_of_graph, table_of_layers
 from convc.locks import Lock
 from convc.runtime.memory import Slot
 from convc.runtime.store import ParameterStore, check_type
+from convc.show import Table
 
 CHUNK = 2**20
 """Numbers that are drawn at once."""
@@ -158,6 +160,8 @@ class Module:
     name: str = ""
     trainable: bool = True
     """Where it is set to False, parameters of the module, and of those in it, are frozen: see `freeze`."""
+    input_shape: tuple[int, ...] | None = None
+    """(C, H, W) or (features,): what the model was made for, or first compiled for; None where nobody said."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -197,6 +201,44 @@ class Module:
         """Where the parameters lie that are this module's own, once a model with it was compiled."""
         return self.__dict__.setdefault("_slots", {})  # type: ignore[no-any-return]
 
+    def layers_at(self, path: str) -> Iterator[Named]:
+        """The layers that the module is made of, in order, `path` being its place in the model; it is one itself."""
+        yield Named(path, self.described(), self.parameter_count())
+
+    def described(self) -> str:
+        """The module on one line: as a dataclass shows itself, else its class."""
+        return f"{type(self).__name__}()" if type(self).__repr__ is Module.__repr__ else repr(self)
+
+    def parameter_count(self) -> int | None:
+        """How many numbers it learns, where that is known without an input shape."""
+        return None
+
+    def summary(self, input_shape: Sequence[int] | None = None) -> Table:
+        """The layers with their outputs, parameters and FLOP, as text and, in a notebook, as a table.
+
+        `input_shape`: (N, C, H, W) or (N, features); FLOP are of N inputs, forward. None: one input of the shape that
+        the model was made for, or first compiled for; where there is none, layers and parameters alone. Raises
+        IRError where the layers do not fit the shape.
+        """
+        layers, name = list(self.layers_at("")), self.name or type(self).__name__
+        if input_shape is None and self.input_shape is None:
+            return table_of_layers(name, layers)
+        g, y = self.forward_graph(input_shape if input_shape is not None else (1, *(self.input_shape or ())))
+        return table_of_graph(name, layers, g.graph(y))
+
+    def _shown(self) -> Table:
+        """The summary, which for a model that does not fit its shape says so."""
+        try:
+            return self.summary()
+        except ConvcError as error:
+            return table_of_layers(self.name or type(self).__name__, list(self.layers_at("")), f"; {error}")
+
+    def __repr__(self) -> str:
+        return str(self._shown())
+
+    def _repr_html_(self) -> str:
+        return self._shown().html()
+
     def build(self, g: GraphBuilder, x: Value) -> Value:
         """Add this module's nodes for input x; returns its output."""
         raise IRError(f"{type(self).__name__} defines no build(g, x)")
@@ -233,6 +275,8 @@ class Module:
             for name, (module, key) in g.owners.items():
                 module.slots[key] = self.store.slot(name)
             self.initial_bounds.update(g.initial)
+            if self.input_shape is None:
+                self.input_shape = tuple(int(e) for e in g.inputs[0].type.shape[1:])
 
     def reset(self, seed: int) -> None:
         """Forget what was learned: parameters get their first values for `seed`, state becomes zero.
@@ -305,15 +349,26 @@ def named_layers(layers: Sequence[object], owner: str) -> list[tuple[str, Module
 
 
 class Sequential(Module):
-    """Modules one after the other. A layer's name is given, as in `("conv1", nn.Conv2d(...))`, or its number."""
+    """Modules one after the other. A layer's name is given, as in `("conv1", nn.Conv2d(...))`, or its number.
 
-    def __init__(self, *layers: Module | tuple[str, Module], name: str = "") -> None:
+    `input_shape`: (C, H, W) or (features,) that the model is made for: `print(model)` shows it on that shape.
+    """
+
+    def __init__(
+        self, *layers: Module | tuple[str, Module], name: str = "", input_shape: Sequence[int] | None = None
+    ) -> None:
         self.layers = named_layers(layers, "Sequential")
         self.name = instance(name, str, "Sequential: name is text", error=IRError) or "sequential"
         names = [n for n, _ in self.layers]
         if len(set(names)) != len(names):
             twice = next(n for n in names if names.count(n) > 1)
             raise IRError(f"layer names must differ, but '{twice}' occurs twice; rename one")
+        if input_shape is not None:
+            self.input_shape = shape_of(input_shape, "input_shape", remedy="give (C, H, W), without N", error=IRError)
+
+    def layers_at(self, path: str) -> Iterator[Named]:
+        for name, layer in self.layers:
+            yield from layer.layers_at(f"{path}.{name}" if path else name)
 
     def __iter__(self) -> Iterator[tuple[str, Module]]:
         return iter(self.layers)
@@ -334,6 +389,10 @@ class Residual(Module):
     def __init__(self, *layers: Module | tuple[str, Module]) -> None:
         named_layers(layers, "Residual")
         self.inner = Sequential(*layers)
+
+    def layers_at(self, path: str) -> Iterator[Named]:
+        yield from self.inner.layers_at(path)
+        yield Named(path, "Residual: x + the above", 0)
 
     def build(self, g: GraphBuilder, x: Value) -> Value:
         return g.op(ops.pointwise.Add(), built(self.inner, g, x), x)

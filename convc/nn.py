@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from inspect import signature
 from math import sqrt
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from convc.checks import choice, flag, real, shown, whole
 from convc.errors import IRError
 from convc.ir import ops
 from convc.ir.core import Op, Value
+from convc.ir.types import Rows, f32
 from convc.modules import GraphBuilder as GraphBuilder
 from convc.modules import Module as Module
 from convc.modules import Residual as Residual
@@ -29,11 +31,38 @@ PADDINGS = ("same", "valid")
 """Words for a convolution's padding, as in PyTorch."""
 
 
+class _Counting(GraphBuilder):
+    """Takes note of parameters; of operators nothing, so that their input may have any shape."""
+
+    def op(self, op: Op, *inputs: Value, name: str = "") -> Value:
+        return inputs[0]
+
+
 class Layer(Module):
     """A layer is a dataclass: its fields are checked where it is made. Raises IRError, which names the layer."""
 
     least: ClassVar[Mapping[str, int]] = {}
     """For fields that are whole numbers the least one, where that is not 1."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__repr__" not in cls.__dict__:  # of the class itself, so that @dataclass does not make a longer one
+            cls.__repr__ = Layer.described  # type: ignore[method-assign, assignment]
+
+    def described(self) -> str:
+        """As it is written: `Conv2d(1, 6, 5, padding=2)`, without defaults and what only first weights need."""
+        parts = []
+        for name, p in signature(type(self)).parameters.items():
+            value = getattr(self, name)
+            if name != "gain" and (p.default is p.empty or value != p.default):
+                text = f"{value:.4g}" if isinstance(value, float) else shown(value)
+                parts.append(text if p.default is p.empty else f"{name}={text}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def parameter_count(self) -> int:
+        g = _Counting(type(self).__name__)
+        self.build(g, Value("x", f32(Rows(1), 1)))
+        return sum(v.type.elements for v in g.inputs)
 
     def __post_init__(self) -> None:
         for f in fields(self):  # type: ignore[arg-type]

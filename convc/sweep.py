@@ -32,7 +32,7 @@ class Sweep:
             return
         split = self.split if order is None else self._gather(order)
         for number, (images, labels) in enumerate(batches(split, self.capacity, order=None)):
-            yield len(labels), self.program(images, labels, **numbers(number))
+            yield len(labels), self.program(images.astype(np.float32, copy=False), labels, **numbers(number))
 
     def _gather(self, order: np.ndarray) -> Split:
         """The rows in their order, gathered once an epoch: a batch is then a slice that is read where it lies."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from convc.checks import seed_of, whole
 from convc.compiler import compile
-from convc.data import Dataset, Split, epoch_order
+from convc.data import Augmentation, Dataset, Split, epoch_order
 from convc.errors import DataError
 from convc.nn import Module
 from convc.optim import Optimizer
@@ -22,6 +22,7 @@ from convc.runtime.arguments import label_limits
 from convc.runtime.program import Program
 from convc.runtime.weights import Loaded
 from convc.schedule import Schedule, rates
+from convc.show import Table
 from convc.sweep import Numbers, Sweep
 
 NO_NUMBERS: Mapping[str, float] = MappingProxyType({})
@@ -68,6 +69,31 @@ class EpochResult:
     def validation_accuracy(self) -> float:
         """0..1; nan beside a loss that is nan."""
         return self.validation.accuracy if self.finite else math.nan
+
+
+class History(list[EpochResult]):
+    """The epochs of a run, which show themselves as a table."""
+
+    def table(self) -> Table:
+        headings = ("epoch", "learning rate", "train loss", "validation loss", "accuracy", "images/s")
+        rows = [
+            (
+                str(r.epoch),
+                f"{r.lr:g}",
+                f"{r.train_loss:.4f}",
+                f"{r.validation.loss:.4f}",
+                f"{r.validation_accuracy:.2%}",
+                f"{r.images_per_second:,.0f}",
+            )
+            for r in self
+        ]
+        return Table("", headings, rows, headings)
+
+    def __repr__(self) -> str:
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
 
 
 class Watch:
@@ -161,7 +187,8 @@ def fit(
     numbers: Mapping[str, float] = NO_NUMBERS,
     after_epoch: Callable[[EpochResult], bool | None] | None = None,
     after_batch: Callable[[int], None] | None = None,
-) -> list[EpochResult]:
+    augment: Augmentation | None = None,
+) -> History:
     """Train for the epochs `start` + 1 .. `epochs`; returns a result for each.
 
     `step` and `evaluation` are programs of mode `train` and `eval` of one model with cross-entropy; batches
@@ -170,17 +197,20 @@ def fit(
     from 1; `numbers` are further run-time numbers of the step, such as {"momentum": 0.5}. Whoever restores the
     parameters and the optimizer's state after epoch k gets the same bits with `start=k` as an unbroken run. A loss
     that is no number ends the run with that epoch, as does `after_epoch` where it returns True. `after_batch` is
-    called with the images trained.
+    called with the images trained. With `augment` each epoch trains on its own version of the training images, which
+    takes their memory once more and, where data stay on a device, one copy there an epoch.
     Raises RunError for a learning rate that is not positive.
     """
     seed, start = seed_of(seed), whole(start, "start", 0)
     epochs = whole(epochs, "epochs", 0)
     rate = rates(lr)
     sweep = Sweep(step, dataset.train)
-    results: list[EpochResult] = []
+    results = History()
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
         order = epoch_order(len(dataset.train), seed=seed, epoch=epoch)
+        if augment is not None:  # new arrays: those on a device are told apart by which array they are
+            sweep.split = augment.split(dataset.train, seed=seed, epoch=epoch)
         batches = -(-len(order) // sweep.capacity)
         given = partial(_numbers_of, {**numbers, "seed": seed}, rate, epoch, batches)
         train_loss = _train_epoch(sweep, order, given, after_batch)

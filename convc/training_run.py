@@ -35,6 +35,7 @@ from convc.checks import instance, seed_of, whole
 from convc.data import Dataset
 from convc.errors import ConvcError, DataError, RunError
 from convc.folder_lock import folder_lock
+from convc.model_info import ModelInfo
 from convc.nn import Module
 from convc.optim import OPTIMIZERS, Optimizer
 from convc.runtime.targets import kind_of
@@ -144,6 +145,7 @@ class _Run:
             module.freeze(*plan.freeze)
         self.settings = plan.settings() | fingerprints(module, dataset)
         self.dataset = dataset.normalized()
+        self.about = ModelInfo.of(self.dataset, plan.model)
         self.history, self.checkpoint = out / "history.csv", out / "checkpoint" / "train.safetensors"
         self.weights, self.best_weights = out / "weights.safetensors", out / "weights_best.safetensors"
         self.name = run_name("train", self.settings)
@@ -205,7 +207,7 @@ class _Run:
             best_test = evaluate(evaluation, self.dataset.test)
             store.restore(kept)
         write_train_history(self.history, self.records, test.accuracy)
-        save_weights(self.weights, store, self.name, last)
+        save_weights(self.weights, store, self.name, last, self.about)
         curves = columns_of(self.records)
         write_training_figures(
             self.out,
@@ -234,7 +236,7 @@ class _Run:
                 f"{self.best_weights} holds no weights of epoch {best}, the best one, and they cannot be had again; "
                 f"delete {self.out} to train it anew, or choose another --out"
             )
-        save_weights(self.best_weights, self.module.store, self.name, best)
+        save_weights(self.best_weights, self.module.store, self.name, best, self.about)
 
     @cached_property
     def trainer(self) -> Trainer:
@@ -284,6 +286,6 @@ class _Run:
             )
         save_checkpoint(self.checkpoint, self.trainer.step, self.name, result.epoch)
         if best_epoch(self.records) == result.epoch:
-            save_weights(self.best_weights, self.module.store, self.name, result.epoch)
+            save_weights(self.best_weights, self.module.store, self.name, result.epoch, self.about)
         self.watch.epoch(result, result.validation_accuracy)
         return self._stopped()

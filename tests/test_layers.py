@@ -16,14 +16,15 @@ ROOT = Path(convc.__file__).parent
 LEVELS = (
     ("errors", "debug", "locks"),
     ("ir",),
-    ("checks",),
+    ("checks", "show"),
     ("passes",),
     ("codegen",),
     ("build",),
     ("emulator",),
     ("runtime",),
-    ("frozen", "modules", "nn", "optim", "models", "frontends", "data"),
+    ("frozen", "modules", "nn", "optim", "models", "frontends", "data", "layer_table", "model_info"),
     ("compiler",),
+    ("prediction", "evaluation"),
     ("convc",),  # the package itself: its public names
 )
 """From the bottom up; every other part (training, studies, reports, the command line) lies on top."""

@@ -1,4 +1,4 @@
-"""`convc eval`: how good trained weights are."""
+"""`convc eval`: how good trained weights are, and what they get wrong."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from pathlib import Path
 
 import click
 
+from convc.checks import whole
 from convc.cli.options import place_options, working
-from convc.cli.training import DATA_HELP, trainable
-from convc.compiler import compile
+from convc.cli.tables import print_table
+from convc.cli.training import DATA_HELP, FOLDER, trainable
 from convc.data import load
-from convc.train import check_classes, check_count
-from convc.train import evaluate as evaluate_split
+from convc.evaluation import PARTS
+from convc.evaluation import evaluate as evaluate_model
+from convc.model_info import read_info
+from convc.prediction import load_model
 
 
 @click.command(name="eval")
@@ -20,28 +23,41 @@ from convc.train import evaluate as evaluate_split
 @click.option("--data", required=True, help=DATA_HELP)
 @click.option(
     "--split",
-    type=click.Choice(("train", "validation", "test")),
+    type=click.Choice(PARTS),
     default="test",
     show_default=True,
     help="The part of the data to measure on.",
 )
 @click.option("--batch", type=int, default=128, show_default=True, help="Images in a batch.")
+@click.option("--out", type=FOLDER, help="Write confusion.csv, misread.csv and confusion.png there.")
 @place_options
-def evaluate(model: str, weights: Path, data: str, split: str, batch: int, target: str) -> None:
-    """Print the loss and the accuracy of MODEL with trained weights.
+def evaluate(model: str, weights: Path, data: str, split: str, batch: int, out: Path | None, target: str) -> None:
+    """Print loss, accuracy and confusion matrix of MODEL with trained weights.
 
-    Images are normalised by the train split of --data, as in training.
+    Images are normalised as WEIGHTS say; where they do not, by the train split
+    of --data. The interval of the accuracy is Wilson's, from the number of
+    images alone.
 
     \b
     Example:
-      convc eval lenet5 --weights out/study/weights/lr_0.01_seed_0_best.safetensors --data mnist5k
+      convc eval lenet5 --data mnist5k --out out/eval \\
+        --weights out/study/weights/lr_0.01_seed_0_best.safetensors
     """
-    check_count("batch", batch)
+    whole(batch, "batch", 1, remedy="give another --batch")
     dataset = load(data)
     module = trainable(model, dataset)
+    unsaid = dataset.normalized() if read_info(weights) is None else None
     with working(f"evaluating {model}"):
-        program = compile(module, (batch, *dataset.image_shape), mode="eval", target=target)
-        check_classes(program, dataset)
-        module.store.load(weights)
-        metrics = evaluate_split(program, dataset.normalized().parts()[split])
-    click.echo(f"{split}: {metrics}")
+        net = load_model(weights, module, data=unsaid, batch=batch, target=target)
+        found = evaluate_model(net, unsaid or dataset, split)
+    click.echo(f"{split}: {found}")
+    click.echo(found.uncertainty)
+    for table in found.tables():
+        click.echo()
+        print_table(table)
+    if out is not None:
+        from convc.report.evaluation_files import write_evaluation  # here, for a fast start
+
+        with working(f"writing {out}"):
+            write_evaluation(out, found, dataset.parts()[split].images)
+        click.echo(f"\nwrote {out / 'confusion.csv'}, misread.csv and confusion.png beside it")

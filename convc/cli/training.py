@@ -19,6 +19,7 @@ from convc.nn import Module
 from convc.optim import DEFAULT_MOMENTUM, OPTIMIZERS, Optimizer
 
 DATA_HELP = f"{FORMS}."
+MODULE_RULE = "only a model of layers has weights to train and to load"
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 

@@ -19,7 +19,7 @@ from convc.ir.kernels import Gemm, GemmSchedule, Loops, LoopSchedule
 NESTS_A_UNIT = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CKernel(Kernel):
     """`waits`: all threads must have finished the kernels before it."""
 

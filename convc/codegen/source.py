@@ -8,13 +8,15 @@ from functools import cached_property
 
 from convc.codegen.card import Card
 from convc.codegen.env import render
-from convc.codegen.names import comment, identifier, unique
+from convc.codegen.names import comment, count, identifier, unique
 from convc.codegen.storage import Place
 from convc.codegen.terms import Placed
 from convc.errors import IRError
 from convc.ir.core import Graph, Node, Value
 from convc.ir.kernel_rules import copied, is_copy
 from convc.ir.kernels import Gemm, KernelOp, Loops
+from convc.ir.lexer import printable
+from convc.show import preformatted
 
 DTYPES = ("f32", "i32")
 
@@ -51,6 +53,14 @@ class Kernel:
     def source(self) -> str:
         """Its text in the target's language, its card on top; written when it is first asked for."""
         return render(self.template, kernel=self)
+
+    def __repr__(self) -> str:
+        """Its name and work on one line; `source` is its text."""
+        work = f"{count(self.card.flops)}FLOP, {count(self.card.bytes)}B moved at least"
+        return f"Kernel {self.name}, of {printable(self.card.path) or 'the graph'}: {work}"
+
+    def _repr_html_(self) -> str:
+        return preformatted(self.source, repr(self))
 
     @property
     def node_text(self) -> str:

@@ -19,12 +19,15 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from convc.checks import seed_of, shown
-from convc.data import cifar, idx, image_folder, mnist5k, npz, synthetic
+from convc.data import mnist5k, npz, synthetic
+from convc.data.augment import Augmentation
 from convc.data.dataset import Dataset, Split
+from convc.data.folder import load_folder, load_resized
+from convc.data.normalisation import Normalisation
 from convc.data.order import batches, epoch_order
 from convc.errors import DataError
 
-__all__ = ["FORMS", "Dataset", "Split", "batches", "epoch_order", "load"]
+__all__ = ["FORMS", "Augmentation", "Dataset", "Normalisation", "Split", "batches", "epoch_order", "load"]
 
 FORMS = (
     f"mnist5k, synthetic or {synthetic.FORM}, a folder of IDX files such as MNIST's, of CIFAR's .bin files or of "
@@ -47,8 +50,8 @@ def load(spec: str | os.PathLike[str], *, seed: int = 0) -> Dataset:
         spec = os.fspath(spec)
     if not isinstance(spec, str):
         raise DataError(
-            f"a data set is {FORMS}, named by text, not {shown(spec)}; write arrays with numpy.savez(file, "
-            "x_train=..., y_train=..., x_test=..., y_test=...), or make a convc.data.Dataset of them"
+            f"a data set is {FORMS}, named by text, not {shown(spec)}; of arrays, Dataset.from_arrays(x_train, "
+            "y_train) makes one"
         )
     if spec == mnist5k.NAME:
         return mnist5k.load(seed=seed)
@@ -56,7 +59,7 @@ def load(spec: str | os.PathLike[str], *, seed: int = 0) -> Dataset:
         return synthetic.load(spec, seed=seed)
     path = os.path.expanduser(spec)
     if os.path.isdir(path):  # unlike Path.is_dir, False for a name that is empty, too long or out of reach
-        return _load_folder(Path(path), seed)
+        return load_folder(Path(path), seed=seed)
     if path.endswith(".npz"):
         return npz.load(Path(path), seed=seed)
     folder, colon, size = path.rpartition(":")
@@ -65,29 +68,12 @@ def load(spec: str | os.PathLike[str], *, seed: int = 0) -> Dataset:
     raise DataError(f"a data set is {FORMS}; {spec!r} is none{_suggestion(path)}")
 
 
-def _load_folder(folder: Path, seed: int) -> Dataset:
-    if idx.is_one(folder):
-        return idx.load(folder, seed=seed)
-    if found := cifar.find(folder):
-        return cifar.load(*found, seed=seed)
-    if image_folder.is_one(folder):
-        return image_folder.load(folder, seed=seed)
-    raise DataError(
-        f"a folder of data holds IDX files ({idx.EXAMPLE} and so on), CIFAR's .bin files (data_batch_1.bin and so on) "
-        f"or a folder of images for each class; this holds none: {folder}"
-    )
-
-
 def _load_resized(folder: Path, size: str, seed: int) -> Dataset:
     found = _SHAPE.fullmatch(size)
     if not found:
         raise DataError(f"a size is CxHxW, C being 1 or 3, such as 3x64x64, not {size!r}: {folder}")
-    if idx.is_one(folder) or cifar.find(folder):
-        raise DataError(
-            f"only images by class are brought to a size, and this holds others: {folder}; leave out :{size}"
-        )
     channels, height, width = map(int, found.groups())
-    return image_folder.load(folder, seed=seed, shape=(channels, height, width))
+    return load_resized(folder, (channels, height, width), seed=seed, leave_out=f"leave out :{size}")
 
 
 def _suggestion(path: str) -> str:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from convc.build.files import check_memory
-from convc.checks import instance, whole
+from convc.checks import instance, seed_of, shape_of, shown, whole
+from convc.data.normalisation import Normalisation
+from convc.data.thumbnails import strip
 from convc.errors import DataError
+from convc.show import Table, first, paragraph, wrapped
 
+MOST_SHOWN = 20
+"""Classes that a notebook shows."""
 _IMAGE_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
 _LEAST_SIDE = 8  # of square images with their channels last: such a number of channels beside a width of 1 or 3 is none
-_ROWS_AT_A_TIME = 1024  # bounds the float64 temporaries of the statistics
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +42,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"Split: {len(self)} images, {self.images.dtype} {_kind(self.images.shape[1:])}"
+
+    def _repr_html_(self) -> str:
+        return strip(self.images) + paragraph(repr(self))
+
     def take(self, rows: np.ndarray) -> Split:
         """The rows with these indices (integers [M]), in this order, as a copy."""
         return Split(self.images[rows], self.labels[rows])
@@ -43,6 +58,7 @@ class Dataset:
     """Three splits over the same `classes` classes and of one image shape and dtype; DataError otherwise.
 
     `class_names` has the name of each label where the source gives names, and is empty where it does not.
+    `normalisation`: the numbers that all images were moved by, where `normalized` made this data set.
     """
 
     name: str
@@ -51,6 +67,7 @@ class Dataset:
     test: Split
     classes: int
     class_names: tuple[str, ...] = ()
+    normalisation: Normalisation | None = None
 
     def __post_init__(self) -> None:
         for part, split in self.parts().items():
@@ -68,6 +85,73 @@ class Dataset:
                     f"{list(self.image_shape)} and {part} has {dtype} {list(shape)}: {self.name}"
                 )
 
+    @classmethod
+    def from_arrays(
+        cls,
+        x_train: Any,
+        y_train: Any,
+        x_test: Any = None,
+        y_test: Any = None,
+        *,
+        x_val: Any = None,
+        y_val: Any = None,
+        validation: float = 0.1,
+        class_names: Sequence[str] = (),
+        name: str = "arrays",
+        seed: int = 0,
+    ) -> Dataset:
+        """A data set of arrays in memory.
+
+        x: uint8 or floats (which become float32), [N, C, H, W] or [N, H, W]. y: integers [N], or texts, which are
+        numbered by `class_names`, or, without these, by the sorted texts of y_train. Where validation or test is not
+        given, the share `validation` (0 < share < 0.5) of the training images becomes each of them that is missing:
+        stratified, the same images for every `seed`, which only orders what is left to train on. Raises DataError for
+        what is inconsistent, missing or of another kind.
+        """
+        from convc.data.arrays import from_arrays  # which makes what is defined here
+
+        return from_arrays(
+            x_train, y_train, x_test, y_test, x_val=x_val, y_val=y_val, validation=validation,
+            class_names=class_names, name=name, seed=seed,
+        )  # fmt: skip
+
+    @classmethod
+    def from_folder(cls, path: str | PathLike[str], size: Sequence[int] | None = None, *, seed: int = 0) -> Dataset:
+        """A data set of a folder: images in a folder for each class, IDX files as MNIST's, or CIFAR's .bin files.
+
+        `size`: the (C, H, W) that images by class are brought to, C being 1 or 3; None: they are of one size. See
+        convc.data.image_folder for how the folder is divided. Raises DataError for anything missing, damaged or
+        inconsistent.
+        """
+        from convc.data.folder import load_folder, load_resized  # which make what is defined here
+
+        seed, folder = seed_of(seed, error=DataError), Path(path).expanduser()
+        if not os.path.isdir(folder):
+            raise DataError(f"there is no folder {folder}; give the one that holds a folder for each class")
+        if size is None:
+            return load_folder(folder, seed=seed)
+        shape = shape_of(size, "the size of images", remedy="give (C, H, W)", error=DataError)
+        if len(shape) != 3 or shape[0] not in (1, 3):
+            raise DataError(f"the size of images is (C, H, W), C being 1 or 3, such as (3, 64, 64), not {shown(size)}")
+        return load_resized(folder, (shape[0], shape[1], shape[2]), seed=seed, leave_out="leave out size")
+
+    def table(self) -> Table:
+        """How many images of each class the splits hold."""
+        names = self.class_names or tuple(map(str, range(self.classes)))
+        counts = [np.bincount(s.labels, minlength=self.classes) for s in self.parts().values()]
+        rows = ((name, *(str(part[c]) for part in counts)) for c, name in enumerate(names))
+        shown = first(rows, MOST_SHOWN, self.classes)
+        return Table(repr(self), ("class", *self.parts()), shown, tuple(self.parts()))
+
+    def __repr__(self) -> str:
+        images = ", ".join(f"{len(split)} {part}" for part, split in self.parts().items())
+        kind = f"{self.train.images.dtype} {_kind(self.image_shape)}"
+        normal = [f"normalised: {self.normalisation}"] if self.normalisation else []
+        return wrapped(f"Dataset {self.name}: {images} images, {kind}, {self.classes} classes", *normal)
+
+    def _repr_html_(self) -> str:
+        return strip(self.train.images) + self.table().html()
+
     def parts(self) -> dict[str, Split]:
         """The three splits by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
@@ -82,16 +166,20 @@ class Dataset:
         """The same data as float32 with mean 0 and standard deviation 1 per channel over the train split.
 
         uint8 images are scaled to [0, 1] first. Validation and test are moved by train's numbers, so that
-        nothing is learnt from them. A channel that is constant over train is only centred.
+        nothing is learnt from them; the result keeps these as its `normalisation`. A channel that is constant over
+        train is only centred. A data set that was normalised before comes back as it is.
         """
+        if self.normalisation is not None:
+            return self
         count = sum(map(len, self.parts().values()))
         check_memory(4 * count * math.prod(self.image_shape), f"{count} images as float32", self.name)
-        mean, std = _channel_statistics(self.train.images)
+        numbers = Normalisation.of(self.train.images)
 
         def moved(split: Split) -> Split:
-            return Split(_standardise(split.images, mean, std), split.labels)
+            return Split(numbers.apply(split.images), split.labels)
 
-        return replace(self, train=moved(self.train), validation=moved(self.validation), test=moved(self.test))
+        parts = moved(self.train), moved(self.validation), moved(self.test)
+        return replace(self, train=parts[0], validation=parts[1], test=parts[2], normalisation=numbers)
 
 
 def empty_images(n: int, shape: tuple[int, int, int], place: str) -> np.ndarray:
@@ -155,30 +243,6 @@ def check_labels(labels: np.ndarray, classes: int, place: str) -> None:
         raise DataError(f"labels must be integers, 0 <= label < {bound}, but label {first} is {labels[first]}: {place}")
 
 
-def _as_float(images: np.ndarray) -> np.ndarray:
-    """A float32 copy, uint8 scaled to [0, 1]."""
-    scaled = images.astype(np.float32)
-    if images.dtype == np.uint8:
-        scaled /= 255
-    return scaled
-
-
-def _channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of `_as_float(images)` per channel: float32 [1, C, 1, 1] each."""
-    blocks = [images[row : row + _ROWS_AT_A_TIME] for row in range(0, len(images), _ROWS_AT_A_TIME)]
-    axes, count = (0, 2, 3), images.size // images.shape[1]
-    shape = (1, -1, 1, 1)
-    total = sum(_as_float(block).sum(axis=axes, dtype=np.float64) for block in blocks)
-    mean = np.reshape(total / count, shape)
-    squares = sum(np.square(_as_float(block) - mean).sum(axis=axes) for block in blocks)
-    # Asked of the data: the sum of squares of a constant channel may miss 0 by a rounding.
-    constant = images.min(axis=axes) == images.max(axis=axes)
-    std = np.where(constant, 1.0, np.sqrt(squares / count)).reshape(shape)
-    return mean.astype(np.float32), std.astype(np.float32)
-
-
-def _standardise(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    moved = _as_float(images)
-    moved -= mean
-    moved /= std
-    return moved
+def _kind(shape: Sequence[int]) -> str:
+    """`1x28x28`."""
+    return "x".join(map(str, shape))

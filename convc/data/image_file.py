@@ -12,6 +12,7 @@ from convc.build.files import read_whole
 from convc.errors import DataError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm")
+RESIZE = "FOLDER:CxHxW converts them, C being 1 or 3"
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM")
 _CHANNELS = {"L": 1, "RGB": 3}
 _MODES = {channels: mode for mode, channels in _CHANNELS.items()}
@@ -19,14 +20,14 @@ _MODES = {channels: mode for mode, channels in _CHANNELS.items()}
 _CONVERTIBLE = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")
 
 
-def read_image(path: Path, shape: tuple[int, int, int] | None) -> np.ndarray:
+def read_image(path: Path, shape: tuple[int, int, int] | None, *, remedy: str = RESIZE) -> np.ndarray:
     """The pixels of a PNG, JPEG, BMP or PPM file: uint8 [C, H, W].
 
     `shape`: None for an image as it is stored, grey (C = 1) or RGB (C = 3); or the (C, H, W) to bring it to, C
     being 1 or 3, by converting its colours (transparency is dropped), then stretching it with a bilinear
     filter. A rotation that a camera noted is not applied. Raises DataError for a file that is no such image,
     is damaged, has more pixels than Pillow takes for real, is grey of more than 8 bits, or has other channels than
-    those two where `shape` is None.
+    those two where `shape` is None; the last line ends in `remedy`.
     """
     from PIL import Image, UnidentifiedImageError  # here, for a fast start
 
@@ -51,9 +52,6 @@ def read_image(path: Path, shape: tuple[int, int, int] | None) -> np.ndarray:
     if mode not in _CONVERTIBLE:
         raise DataError(f"images must have 8 bits a channel, and this has Pillow's mode {mode}: {path}")
     if image.mode not in _CHANNELS:
-        raise DataError(
-            f"images must be grey or RGB, and this has Pillow's mode {mode}: {path}; "
-            f"FOLDER:CxHxW converts them, C being 1 or 3"
-        )
+        raise DataError(f"images must be grey or RGB, and this has Pillow's mode {mode}: {path}; {remedy}")
     pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from convc.data.dataset import Dataset, Split, empty_images
-from convc.data.hold_out import hold_out, shuffle
+from convc.data.hold_out import divide
 from convc.data.image_file import SUFFIXES, read_image
 from convc.errors import DataError
 
@@ -67,14 +67,11 @@ def load(folder: Path, *, seed: int, shape: Shape | None = None) -> Dataset:
     form = Form(shape) if shape else Form(_shape_of(read_image(first, None)), first)
     whole = _read(files, names, form, train_folder)
     read = {part: _read(held, names, form, others[part]) for part, held in other_files.items()}
-    if not read:
-        train, validation, test = hold_out(whole, 2, seed=seed, place=str(folder))
-        return Dataset(name, train, validation, test, len(names), names)
-    if len(read) == 2:
-        return Dataset(name, shuffle(whole, seed=seed), read["val"], read["test"], len(names), names)
-    train, validation = hold_out(whole, 1, seed=seed, place=f"{train_folder}; give val and test")
-    (test,) = read.values()
-    return Dataset(name, train, validation, test, len(names), names)
+    validation, test = read.get("val"), read.get("test")
+    if test is None:
+        validation, test = None, validation
+    place = f"{train_folder}; give val and test" if read else str(folder)
+    return Dataset(name, *divide(whole, validation, test, seed=seed, place=place), len(names), names)
 
 
 def is_one(folder: Path) -> bool:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from convc.build.files import check_memory
+from convc.data.arrays import classes_of
 from convc.data.dataset import Dataset, Split, check_counts, make_split
 from convc.data.deflate import MOST_PACKED
-from convc.data.hold_out import hold_out, shuffle
+from convc.data.hold_out import divide
 from convc.errors import DataError
 
 _REQUIRED = ("x_train", "y_train", "x_test", "y_test")
@@ -33,20 +34,16 @@ def load(path: Path, *, seed: int) -> Dataset:
     objects. Nothing is unpacked before the sizes that the file's headers speak of are checked.
     """
     arrays = _read(path)
-    y_train = arrays["y_train"]
-    if y_train.dtype.kind not in "iu" or y_train.size == 0:
-        raise DataError(f"y_train must be integers [N] with N >= 1, not {y_train.dtype} {list(y_train.shape)}: {path}")
-    classes = max(int(y_train.max()), 0) + 1
+    classes = classes_of(arrays["y_train"], str(path))
 
     def split(part: str) -> Split:
         place = f"{path}, x_{part} and y_{part}"
         return make_split(arrays[f"x_{part}"], arrays[f"y_{part}"], classes, place)
 
     train, test = split("train"), split("test")
-    if "x_val" in arrays:
-        return Dataset(path.stem, shuffle(train, seed=seed), split("val"), test, classes)
-    train, validation = hold_out(train, 1, seed=seed, place=f"{path}, x_train; give x_val and y_val")
-    return Dataset(path.stem, train, validation, test, classes)
+    validation = split("val") if "x_val" in arrays else None
+    parts = divide(train, validation, test, seed=seed, place=f"{path}, x_train; give x_val and y_val")
+    return Dataset(path.stem, *parts, classes)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -30,6 +30,7 @@ class Stream(IntEnum):
     MEMBERSHIP = 1
     TRAIN_ORDER = 2
     SYNTHETIC = 3
+    AUGMENT = 4
 
 
 def permutation(n: int, *, seed: int, epoch: int, stream: Stream) -> np.ndarray:

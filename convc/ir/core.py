@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
+from html import escape
 from typing import Any, ClassVar, Literal
 
 import numpy.typing as npt
@@ -204,6 +205,18 @@ class Graph:
         from convc.ir.text import print_graph  # the printer needs these classes
 
         return print_graph(self)
+
+    def __repr__(self) -> str:
+        """One line; `str` is the text form."""
+        learnt = self.inputs_of("parameter")
+        numbers = sum(v.type.elements for v in learnt)
+        parts = [f"{len(self.nodes)} nodes", *([f"{len(learnt)} parameters ({numbers:,} numbers)"] if learnt else [])]
+        inputs = ", ".join(map(repr, self.inputs_of("data")))
+        return f"Graph @{self.name}({inputs}) -> {', '.join(str(v.type) for v in self.outputs)}: {', '.join(parts)}"
+
+    def _repr_html_(self) -> str:
+        text = f"<pre>{escape(str(self))}</pre>"
+        return f"<details open><summary>{escape(repr(self))}</summary>{text}</details>"
 
 
 class Builder:

@@ -38,6 +38,7 @@ def alexnet(classes: int = 1000) -> nn.Sequential:
         ("relu7", nn.ReLU()),
         ("fc8", nn.Linear(4096, classes)),
         name="alexnet",
+        input_shape=(3, 224, 224),
     )
 
 

@@ -21,4 +21,5 @@ def lenet5(classes: int = 10) -> nn.Sequential:
         ("relu4", nn.ReLU()),
         ("fc3", nn.Linear(84, classes)),
         name="lenet5",
+        input_shape=(1, 28, 28),
     )

@@ -22,12 +22,18 @@ Array = npt.NDArray[Any]
 def convert(v: Value, array: Any, classes: int | None) -> Array:
     """The array (NumPy's, or anything with DLPack) in the input's dtype, C-contiguous; copied only where it must.
 
-    `classes`: it holds labels, each below this number. Raises RunError on what does not fit the input.
+    `classes`: it holds labels, each below this number. Raises RunError on what does not fit the input; so are uint8
+    images, which nothing here would scale and normalise.
     """
     a = _as_array(v, array)
     dtype = DTYPES[v.type.dtype]
     if a.dtype.kind not in "fiub":
         raise RunError(f"{v.name} must hold numbers, but its dtype is {a.dtype}; give {v.type}")
+    if a.dtype == np.uint8 and dtype.kind == "f" and v.type.rank == 4:
+        raise RunError(
+            f"{v.name} must be images as in training, which are normalised, and these are uint8; give those of "
+            "dataset.normalized(), call convc.load_model(weights).predict(images), or give images.astype('float32')"
+        )
     if dtype.kind in "iu":
         _check_whole(v, a, dtype, classes)
     elif a.dtype.kind == "f" and a.dtype.itemsize > dtype.itemsize:

@@ -42,13 +42,18 @@ def check_digest(path: Path, data: bytes) -> None:
     Files that other tools made carry none.
     """
     start, end = _place(data)
-    if start == end and f'"{KEY}":"'.encode() not in _header(data):
+    if start == end and not is_marked(data):
         return
     digest, view = hashlib.sha256(), memoryview(data)
     for part in (view[:start], _BLANK, view[end:]):
         digest.update(part)
     if digest.hexdigest().encode() != data[start:end]:  # which is empty where the digest itself is damaged
         raise DataError(f"{path} is damaged: its bytes are not those that its SHA-256 was made of")
+
+
+def is_marked(data: bytes) -> bool:
+    """Whether anything is noted under `convc`: files of other tools have nothing there."""
+    return f'"{KEY}":"'.encode() in _header(data)
 
 
 def read_mark(path: Path, data: bytes) -> dict[str, Any]:

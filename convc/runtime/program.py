@@ -23,6 +23,7 @@ from convc.runtime.capacity import enough_memory
 from convc.runtime.executable import Counting, Executable, Sweeper
 from convc.runtime.numbers import run_time_number, update_numbers
 from convc.runtime.store import ParameterStore
+from convc.show import preformatted, wrapped
 
 if TYPE_CHECKING:
     from convc.runtime.program_report import ProgramReport
@@ -105,6 +106,15 @@ class Program:
 
         source = self.executable.counted() if isinstance(self.executable, Counting) else self.executable.source
         return ProgramReport(self.trace, source)
+
+    def __repr__(self) -> str:
+        """What it is made of, takes and gives."""
+        taken = ", ".join(f"{v.name}: {v.type}" for v in (*self._data, *self._scalars))
+        given = ", ".join(str(v.type) for v in self.graph.outputs)
+        return wrapped(f"Program {self.report().headline}, on {self.target}", f"({taken}) -> {given}")
+
+    def _repr_html_(self) -> str:
+        return f"{preformatted(repr(self))}{self.report()._repr_html_()}"
 
     def __call__(self, *inputs: Any, out: Any = None, **named: Any) -> Any:
         scalars = [self._scalar(v, named) for v in self._scalars]

@@ -16,6 +16,7 @@ from convc.ir.lexer import printable
 from convc.passes.pipeline import Trace
 from convc.passes.plan_memory import intervals
 from convc.passes.stages import stage_diff
+from convc.show import html_table, paragraph, wrapped
 
 HEADINGS = ("kernel", "from", "FLOP", "bytes", "tile", "share of FLOP")
 NUMBERS = ("FLOP", "bytes", "share of FLOP", *COUNTED)
@@ -98,6 +99,14 @@ class ProgramReport:
 
     def __str__(self) -> str:
         return "\n\n".join([f"{self.headline}\n{self.memory}", *map(str, self.tables)])
+
+    def __repr__(self) -> str:
+        """The totals on two lines; `str` has the kernels too."""
+        return wrapped(f"ProgramReport of {self.headline}", self.memory)
+
+    def _repr_html_(self) -> str:
+        """The totals and the kernels; `html` is a page with everything."""
+        return paragraph(f"{self.headline}; {self.memory}") + html_table("", HEADINGS, self.rows(), NUMBERS)
 
     def html(self) -> str:
         """The page: table, memory, kernels with their cards, what each pass did, buffers. No scripts."""

@@ -21,7 +21,10 @@ from convc.locks import SharedLock
 from convc.runtime.digest import blank_mark, check_digest, stamped
 from convc.runtime.memory import ALIGNMENT, Buffer, Slot
 from convc.runtime.weights import Loaded, Stored, fit, parse
+from convc.show import Table, first
 
+MOST_SHOWN = 40
+"""Arrays that a notebook shows."""
 Array = npt.NDArray[Any]
 KINDS: tuple[Role, ...] = ("parameter", "state", "constant")
 
@@ -104,6 +107,20 @@ class ParameterStore:
         with self.locked():
             slot.buffer.version += 1  # who asks may write
             return _newest(slot)
+
+    def table(self) -> Table:
+        """The first arrays: what each is for, its type and how many numbers it has."""
+        slots = tuple(self._slots.items())
+        rows = ((n, s.kind, str(s.type), f"{s.type.elements:,}") for n, s in slots)
+        return Table(repr(self), ("name", "is", "type", "numbers"), first(rows, MOST_SHOWN, len(slots)), ("numbers",))
+
+    def __repr__(self) -> str:
+        kinds = [(k, [s for s in tuple(self._slots.values()) if s.kind == k]) for k in KINDS]
+        parts = [f"{len(held)} {k} ({sum(s.type.elements for s in held):,} numbers)" for k, held in kinds if held]
+        return f"ParameterStore: {', '.join(parts) or 'empty'}"
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
 
     def __contains__(self, name: str) -> bool:
         return name in self._slots

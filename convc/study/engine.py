@@ -17,6 +17,7 @@ from convc.checkpoint import checkpoint_bytes, fingerprints, parameter_count, we
 from convc.data import Dataset
 from convc.errors import RunError
 from convc.folder_lock import folder_lock
+from convc.model_info import ModelInfo
 from convc.nn import Module
 from convc.report.facts import StudyFacts
 from convc.report.history import RunHistory, Setting
@@ -93,6 +94,7 @@ class _Study:
         if self.plan.growing() != plan.growing():
             watch.grows(self.plan)
         self.dataset = dataset.normalized()
+        self.about = ModelInfo.of(self.dataset, plan.model)
         self.open = ExitStack()
 
     def run(self) -> StudyResult:
@@ -132,7 +134,7 @@ class _Study:
     @cached_property
     def crew(self) -> Crew:
         """Started when the first run needs it."""
-        return self.open.enter_context(self.workers.start(Payload(self.trainer, self.dataset)))
+        return self.open.enter_context(self.workers.start(Payload(self.trainer, self.dataset, self.about)))
 
     def _by_seed(self) -> list[Key]:
         """All runs in the order in which they are begun: a study that is interrupted has whole seeds to compare."""
@@ -166,7 +168,7 @@ class _Study:
         run = self.held.run(key)
         if self.held.over(key):
             self.module.store.from_bytes(state, self.folder.checkpoint(run.name), finite=False)
-            data = weights_bytes(self.module.store, self.folder.mark(self.held, key), len(run.epochs))
+            data = weights_bytes(self.module.store, self.folder.mark(self.held, key), len(run.epochs), self.about)
             self.folder.write_last(run.name, data)
             self.watch.end(run)
             return

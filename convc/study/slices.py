@@ -13,6 +13,7 @@ from time import perf_counter
 
 from convc.checkpoint import checkpoint_bytes, weights_bytes
 from convc.data import Dataset
+from convc.model_info import ModelInfo
 from convc.report.history import EpochRecord, EpochTiming, RunHistory
 from convc.report.refine import should_stop
 from convc.schedule import schedule
@@ -25,6 +26,8 @@ class Payload:
 
     trainer: Trainer
     dataset: Dataset
+    about: ModelInfo
+    """What the weights say of their model."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def train_slice(payload: Payload, part: Slice, after_batch: Callable[[int], None
     if best is not None:
         epoch, arrays = best
         store.restore(arrays)
-        weights = weights_bytes(store, part.mark, epoch)
+        weights = weights_bytes(store, part.mark, epoch, payload.about)
     return SliceResult(run, tuple(timings), state, weights)
 
 

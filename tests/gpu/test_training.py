@@ -10,7 +10,7 @@ import pytest
 import convc
 from convc.build import nvcc
 from convc.build.nvrtc_library import find_library_file
-from convc.data import Dataset, load
+from convc.data import Augmentation, Dataset, load
 from convc.optim import SGD, Adam
 from convc.runtime import cuda_feed
 from convc.runtime.program import Program
@@ -82,7 +82,10 @@ def digits(small: bool) -> Dataset:
     return Dataset("digits", cut["train"], cut["validation"], cut["test"], 10)
 
 
-def test_resident_and_streamed_data_give_the_same_bytes(small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("augment", [None, Augmentation.parse("shift:2")], ids=["as they are", "augmented"])
+def test_resident_and_streamed_data_give_the_same_bytes(
+    augment: Augmentation | None, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = digits(small)
     ends = []
     for share in (0.5, 0):
@@ -92,7 +95,7 @@ def test_resident_and_streamed_data_give_the_same_bytes(small: bool, monkeypatch
         trainer = compile_trainer(
             module, data, batch=3 if small else 64, optimizer=SGD(momentum=0.9), seed=0, target="cuda"
         )
-        results = fit(trainer.step, trainer.evaluation, data, lr=0.01, epochs=1 if small else 2)
+        results = fit(trainer.step, trainer.evaluation, data, lr=0.01, epochs=1 if small else 2, augment=augment)
         ends.append([r.train_loss for r in results])
         ends[-1] += [module.store[n].tobytes() for n in module.store]
     assert ends[0] == ends[1]

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 import convc
 from convc.cli import main
-from convc.data import Dataset, Split
+from convc.data import Augmentation, Dataset, Split
 from convc.errors import RunError
 from convc.optim import SGD
 from convc.runtime import cuda, cuda_device, cuda_feed
@@ -45,11 +45,13 @@ def tiny() -> convc.nn.Sequential:
     return convc.nn.Sequential(*layers, name="tiny")
 
 
-def run(target: str, data: Dataset, epochs: int = 2) -> tuple[bytes, list[tuple[object, ...]]]:
+def run(
+    target: str, data: Dataset, epochs: int = 2, augment: Augmentation | None = None
+) -> tuple[bytes, list[tuple[object, ...]]]:
     """All parameters at the end and what the epochs measured."""
     module = tiny()
     trainer = compile_trainer(module, data, batch=4, optimizer=SGD(momentum=0.9), seed=3, target=target)
-    results = fit(trainer.step, trainer.evaluation, data, lr=0.05, epochs=epochs, seed=3)
+    results = fit(trainer.step, trainer.evaluation, data, lr=0.05, epochs=epochs, seed=3, augment=augment)
     return b"".join(module.store[n].tobytes() for n in module.store), [(r.train_loss, r.validation) for r in results]
 
 
@@ -68,6 +70,22 @@ def test_resident_streamed_and_emulated_are_the_same_bytes(
     assert "gather_batch" not in stub.launches
     assert resident == streamed
     assert resident == run("emulator", data)
+
+
+@pytest.mark.parametrize("share", [0.5, 0], ids=["resident", "streamed"])
+def test_augmented_images_are_new_on_the_device_every_epoch(
+    stub: Stub, captured: bool, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    monkeypatch.setattr(cuda_feed, "RESIDENT_SHARE", share)
+    data, augment = dataset(), Augmentation.parse("shift:1,flip")
+    cuda_feed._residents.clear()
+    augmented = run("cuda", data, 3, augment)
+    held = [array for array, _ in cuda_feed._residents.values()]
+    assert (
+        sum(array() is not None and array().shape[1:] == (1, 4, 4) for array in held) <= 2
+    )  # train's last, validation
+    assert augmented == run("emulator", data, 3, augment)
+    assert augmented != run("cuda", data, 3)
 
 
 ORDERS = {"first": (True, False), "others": (False, True), "all": (True, True)}

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from convc import compile
 from convc.checkpoint import save_checkpoint
 from convc.cli import main
-from convc.data import Dataset, epoch_order
+from convc.data import Augmentation, Dataset, epoch_order
 from convc.errors import DataError, RunError
 from convc.nn import Module
 from convc.optim import SGD, Adam
@@ -106,6 +106,30 @@ def test_the_rate_of_a_schedule_reaches_the_step(sgd: Shared, bands: Dataset) ->
     for lr, start in ((0.05, 0), (results[-1].lr, 2)):
         fit(trainer.step, trainer.evaluation, bands, lr=lr, epochs=start + 2, start=start)
     assert parameters(module) == stepped
+
+
+def test_augmentation_is_the_epochs_own(sgd: Shared, bands: Dataset) -> None:
+    """By hand, by `fit`, and resumed after an epoch: the same bits."""
+    module, trainer = sgd
+    augment = Augmentation.parse("shift:1,flip")
+    losses = []
+    module.reset(5)
+    for epoch in (1, 2, 3):
+        seen = replace(bands, train=augment.split(bands.train, seed=5, epoch=epoch))
+        results = fit(trainer.step, trainer.evaluation, seen, lr=0.02, epochs=epoch, seed=5, start=epoch - 1)
+        losses += [r.train_loss for r in results]
+    learnt = parameters(module)
+    module.reset(5)
+    results = fit(trainer.step, trainer.evaluation, bands, lr=0.02, epochs=3, seed=5, augment=augment)
+    assert [r.train_loss for r in results] == losses
+    assert parameters(module) == learnt
+    module.reset(5)
+    for start, epochs in ((0, 1), (1, 3)):
+        fit(trainer.step, trainer.evaluation, bands, lr=0.02, epochs=epochs, seed=5, start=start, augment=augment)
+    assert parameters(module) == learnt
+    module.reset(5)
+    fit(trainer.step, trainer.evaluation, bands, lr=0.02, epochs=3, seed=5)
+    assert parameters(module) != learnt
 
 
 def test_a_loss_that_is_no_number_ends_the_run(sgd: Shared, bands: Dataset) -> None:
@@ -252,7 +276,12 @@ def test_train_then_eval(files: Path) -> None:
     assert "epoch 2/2" in trained.output
     test = next(line for line in trained.output.splitlines() if line.startswith("test: "))
     weights = ("--weights", "run/weights.safetensors", "--data", "bands.npz")
-    assert convc("eval", "model.py:tiny", *weights, "--batch", "16").output == test + "\n"
+    lines = convc("eval", "model.py:tiny", *weights, "--batch", "16", "--out", "eval").output.splitlines()
+    assert lines[0] == test
+    assert lines[1].startswith("accuracy of such images: ")
+    assert lines[-1] == "wrote eval/confusion.csv, misread.csv and confusion.png beside it"
+    assert max(map(len, lines)) <= 80
+    assert sorted(path.name for path in Path("eval").iterdir()) == ["confusion.csv", "confusion.png", "misread.csv"]
     header, first, last = Path("run/history.csv").read_text().splitlines()
     assert header == "epoch,learning_rate,train_loss,validation_loss,validation_accuracy,test_accuracy,sha256"
     assert first.startswith("1,0.02,")
@@ -261,7 +290,7 @@ def test_train_then_eval(files: Path) -> None:
 
     other = convc("eval", "model.py:tiny", *weights, "--split", "train").output
     assert other.startswith("train: loss ")
-    assert other.endswith("of 44)\n")
+    assert other.splitlines()[0].endswith("of 44)")
     Path("model.py").write_text(Path("model.py").read_text().replace("nn.ReLU(), ", ""))
     wrong = convc("eval", "model.py:tiny", *weights)
     assert wrong.exit_code == 1

@@ -44,7 +44,7 @@ class Body:
         return isinstance(self.plan, GemmPlan)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CudaKernel(Kernel):
     """`alone`: no other kernel shares its launch."""
 
