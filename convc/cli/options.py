@@ -6,14 +6,16 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from convc.build.archs import DEFAULT_ARCH
 from convc.compiler import MODES
+from convc.errors import ConvcError
 from convc.runtime.targets import COMPILERS, EMITTED, TARGETS, on_device
 
 DEVICE_HELP = "The GPU to run on, by number.  [default: 0]"
@@ -97,6 +99,14 @@ def arch_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--arch of commands that compile CUDA."""
     text = "The GPU architecture that CUDA is compiled for: sm_80, sm_90a, sm_100, ..."
     return click.option("--arch", default=DEFAULT_ARCH, show_default=True, metavar="ARCH", help=text)(command)
+
+
+def refuse(options: Sequence[str], condition: bool, why: str, *, prefix: str = "") -> None:
+    """Raises ConvcError for an option that was given where it would be ignored; `prefix`: of its name."""
+    given = click.get_current_context().get_parameter_source
+    for name in options if condition else ():
+        if given(name) is ParameterSource.COMMANDLINE:
+            raise ConvcError(f"--{prefix}{name} {why}; leave one of the two out")
 
 
 @contextmanager

@@ -86,7 +86,7 @@ class Dataset:
         """
         count = sum(map(len, self.parts().values()))
         check_memory(4 * count * math.prod(self.image_shape), f"{count} images as float32", self.name)
-        mean, std = _channel_statistics(self.train.images)
+        mean, std = channel_statistics(self.train.images)
 
         def moved(split: Split) -> Split:
             return Split(_standardise(split.images, mean, std), split.labels)
@@ -163,7 +163,7 @@ def _as_float(images: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def _channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of `_as_float(images)` per channel: float32 [1, C, 1, 1] each."""
     blocks = [images[row : row + _ROWS_AT_A_TIME] for row in range(0, len(images), _ROWS_AT_A_TIME)]
     axes, count = (0, 2, 3), images.size // images.shape[1]
