@@ -53,9 +53,8 @@ class Display(Watch):
     def epoch(self, result: EpochResult, accuracy: float) -> None:
         epoch = f"epoch {result.epoch:>{len(str(self.epochs))}}/{self.epochs}"
         speed = f"accuracy {accuracy:.1%}  {result.images_per_second:,.0f} images/s"
-        losses = f"loss {result.train_loss:.4f}  validation {result.validation.loss:.4f}"
-        self.last = f"lr {result.lr:<6g} {epoch}  {losses}  {speed}"
-        # Fits a terminal 80 wide, bar and all.
+        losses = f"loss {result.train_loss:.3f}  val. {result.validation.loss:.3f}"
+        self.last = f"lr {result.lr:<6g} {epoch}  {losses}  {speed}"  # fits a terminal 80 wide, and so does the bar
         short = f"lr {result.lr:g} {epoch}  loss {result.train_loss:.3f}  {speed}"
         self.progress.update(self.task, description=short)
         if not self.console.is_terminal:
