@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from math import sqrt
-from typing import ClassVar
+from typing import ClassVar, TypeVar, dataclass_transform
 
-from convc.checks import choice, flag, real, shown, whole
+from convc.checks import checked_arguments, choice, flag, real, shown, whole
 from convc.errors import IRError
 from convc.ir import ops
 from convc.ir.core import Op, Value
@@ -22,6 +23,7 @@ from convc.modules import Module as Module
 from convc.modules import Residual as Residual
 from convc.modules import Sequential as Sequential
 
+L = TypeVar("L")
 Pair = int | tuple[int, ...]
 MOST = 2**31 - 1
 """Of an extent."""
@@ -84,6 +86,16 @@ def sides(value: Pair) -> tuple[int, ...]:
     return value if isinstance(value, tuple) and len(value) == 4 else pair(value)
 
 
+named_arguments = partial(checked_arguments, error=IRError)
+"""Decorates a layer with an `__init__` of its own."""
+
+
+@dataclass_transform()
+def layer(cls: type[L]) -> type[L]:
+    """A dataclass; arguments that do not fit it are an IRError with the nearest name, not Python's TypeError."""
+    return named_arguments(dataclass(cls))
+
+
 HE = sqrt(6)
 """The gain with which ReLU layers keep the variance of what passes through them, forward or backward.
 
@@ -91,7 +103,7 @@ Source: He, Zhang, Ren and Sun, Delving Deep into Rectifiers, 2015: a variance o
 """
 
 
-@dataclass
+@layer
 class Conv2d(Layer):
     """2-d convolution with bias: x NCHW, weights KCRS.
 
@@ -149,7 +161,7 @@ class Conv2d(Layer):
         return g.op(ops.pointwise.BiasAdd(), y, g.parameter("bias", (self.out_channels,), bound)) if self.bias else y
 
 
-@dataclass
+@layer
 class Linear(Layer):
     """y = x w^T + b: x [N, C], weights [K, C]; first weights as for Conv2d."""
 
@@ -168,7 +180,7 @@ class Linear(Layer):
         return g.op(ops.pointwise.BiasAdd(), y, g.parameter("bias", (self.out_features,), bound)) if self.bias else y
 
 
-@dataclass
+@layer
 class MaxPool2d(Layer):
     """The greatest of each window. Padding as for Conv2d, in numbers; its elements never win."""
 
@@ -191,7 +203,7 @@ class MaxPool2d(Layer):
         return g.op(self.operator(), x)
 
 
-@dataclass
+@layer
 class AvgPool2d(Layer):
     """The mean of each window, padding included as zeros or not at all. Padding as for Conv2d, in numbers."""
 
@@ -230,7 +242,7 @@ def _at_least_0(name: str, number: float) -> None:
     real(number, name, 0.0, error=IRError)
 
 
-@dataclass
+@layer
 class AdaptiveAvgPool2d(Layer):
     """The mean over windows that share the image out among `output_size` (P, Q) results."""
 
@@ -243,7 +255,7 @@ class AdaptiveAvgPool2d(Layer):
         return g.op(ops.adaptive_pool.AdaptiveAvgPool(pair(self.output_size)), x)
 
 
-@dataclass
+@layer
 class AdaptiveMaxPool2d(Layer):
     """The greatest of windows that share the image out among `output_size` (P, Q) results."""
 
@@ -256,6 +268,7 @@ class AdaptiveMaxPool2d(Layer):
         return g.op(ops.adaptive_pool.AdaptiveMaxPool(pair(self.output_size)), x)
 
 
+@named_arguments
 class GlobalAvgPool(AdaptiveAvgPool2d):
     """The mean of each channel: [N, C, H, W] becomes [N, C, 1, 1]."""
 
@@ -263,6 +276,7 @@ class GlobalAvgPool(AdaptiveAvgPool2d):
         super().__init__(1)
 
 
+@named_arguments
 class GlobalMaxPool(AdaptiveMaxPool2d):
     """The greatest of each channel: [N, C, H, W] becomes [N, C, 1, 1]."""
 
@@ -270,7 +284,7 @@ class GlobalMaxPool(AdaptiveMaxPool2d):
         super().__init__(1)
 
 
-@dataclass
+@layer
 class LocalResponseNorm(Layer):
     """y = x * (k + alpha/size * sum of squares over `size` channels around)^-beta, with PyTorch's defaults.
 
@@ -293,7 +307,7 @@ class LocalResponseNorm(Layer):
         return g.op(self.operator(), x)
 
 
-@dataclass
+@layer
 class Dropout(Layer):
     """In training an element is 0 with probability p, else it is divided by 1 - p; otherwise nothing happens.
 
@@ -314,19 +328,19 @@ class Dropout(Layer):
         return g.op(op, x, g.scalar("seed", "i32"), g.count("dropout.step"))
 
 
-@dataclass
+@layer
 class Flatten(Layer):
     def build(self, g: GraphBuilder, x: Value) -> Value:
         return g.op(ops.shape.Flatten(), x)
 
 
-@dataclass
+@layer
 class ReLU(Layer):
     def build(self, g: GraphBuilder, x: Value) -> Value:
         return g.op(ops.pointwise.Relu(), x)
 
 
-@dataclass
+@layer
 class LeakyReLU(Layer):
     """y = x where x > 0, else slope * x; the slope is above 0."""
 
@@ -339,19 +353,19 @@ class LeakyReLU(Layer):
         return g.op(ops.pointwise.LeakyRelu(self.slope), x)
 
 
-@dataclass
+@layer
 class Sigmoid(Layer):
     def build(self, g: GraphBuilder, x: Value) -> Value:
         return g.op(ops.pointwise.Sigmoid(), x)
 
 
-@dataclass
+@layer
 class Tanh(Layer):
     def build(self, g: GraphBuilder, x: Value) -> Value:
         return g.op(ops.pointwise.Tanh(), x)
 
 
-@dataclass
+@layer
 class Softmax(Layer):
     least: ClassVar[Mapping[str, int]] = {"axis": 0}
 
