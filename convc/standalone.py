@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
+from convc.build.files import check_memory
 from convc.build.toolchain import PROGRAM_FLAGS
 from convc.codegen.emit import CSource
 from convc.codegen.main_program import MainProgram, Sample
@@ -113,8 +113,10 @@ def _dataset(shape: tuple[int, ...], classes: int, data: str | None, seed: int) 
 
 
 def _weights(model: Module, builder: GraphBuilder, weights: Weights) -> bytes:
+    size = sum(v.type.nbytes for v in builder.inputs if v.name in builder.initial)
+    check_memory(3 * size, "weights, and the file that they go to", "the main's weights")
     model.initialise(builder, weights.seed)
     if weights.file:
         model.store.load(weights.file)
-    arrays: Mapping[str, np.ndarray] = model.store.snapshot(builder.initial)
-    return stamped(save(dict(arrays), blank_mark(None)))
+    with model.store.locked():
+        return stamped(save({name: model.store[name] for name in builder.initial}, blank_mark(None)))

@@ -20,6 +20,7 @@ from convc.cli.printing import say
 from convc.codegen.cuda.emit import CudaSource
 from convc.codegen.emission import emission, write_emission
 from convc.codegen.emit import CSource
+from convc.codegen.names import count as abbreviated
 from convc.codegen.source import Source
 from convc.standalone import Weights, standalone_files
 
@@ -33,14 +34,20 @@ MAIN_OPTIONS = ("main", "weights", "data", "seed")
 @level_option
 @count_option
 @click.option("--emit", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The folder to write.")
-@click.option("--build/--no-build", default=True, show_default=True, help="Compile the source too, so errors show.")
+@click.option(
+    "--build/--no-build", default=True, show_default=True, help="Compile the source too, to be sure that it compiles."
+)
 @click.option("--main/--no-main", default=True, show_default=True,
-              help="With target cpu: make the folder a program of its own.")  # fmt: skip
+              help="With target cpu: add a main, weights and sample images.")  # fmt: skip
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE",
-              help="A .safetensors file of that model for the program; first weights where left out.")  # fmt: skip
-@click.option("--data", metavar="DATA", help="The data set of the program's sample images: mnist5k where it fits.")
+              help="With target cpu: weights of the model for the main. Where left out, untrained ones.")  # fmt: skip
+@click.option(
+    "--data",
+    metavar="DATA",
+    help="With target cpu: where sample images come from. Where left out, mnist5k, or made-up ones.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, metavar="N",
-              help="Of the program's first weights and its images' order.")  # fmt: skip
+              help="With target cpu: seed of untrained weights and of the order of images.")  # fmt: skip
 def compile_(
     model: str,
     shape: tuple[int, ...] | None,
@@ -89,7 +96,7 @@ def compile_(
             more, remarks = _main(lowered, mode, Weights(weights, seed), data, emit, facts) or (more, remarks)
         files = emission(report.trace, report.source, report.summary, facts, more)
         write_emission(emit, files)
-    click.echo(f"wrote {emit}: {len(files)} files")
+    click.echo(f"wrote {emit}: {len(files)} files, {abbreviated(sum(map(len, files.values())))}B")
     for line in (*report.lines, *remarks):
         say(line)
     if build and isinstance(report.source, CSource):

@@ -28,12 +28,16 @@ from convc.runtime.program_report import ProgramReport
 @arch_option
 @level_option
 @count_option
-@click.option("--kernel", metavar="NAME", help="Print the source of the kernels whose names start so.")
-@click.option("--pass", "pass_name", metavar="NAME", help="Print what this pass changed, each time it ran.")
+@click.option("--kernel", metavar="NAME", help="Print the source of the kernels whose names start with NAME.")
+@click.option("--pass", "pass_name", metavar="NAME", help="Print what the pass NAME changed, each time it ran.")
 @click.option("--ir", is_flag=True, help="Print the IR after the last pass (with --pass: after that pass).")
 @click.option("--ptx", is_flag=True, help="With target cuda: print the PTX (with --kernel: of these kernels).")
-@click.option("--sass", is_flag=True, help="With target cuda: print the machine code, likewise.")
-@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write everything as one page.")
+@click.option(
+    "--sass", is_flag=True, help="With target cuda: print the machine code (with --kernel: of these kernels)."
+)
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="FILE", help="Write everything to FILE, one HTML page."
+)
 def inspect(
     model: str,
     shape: tuple[int, ...] | None,

@@ -11,7 +11,7 @@ import click
 from convc.cli.findings import print_counters, print_launches
 from convc.cli.folders import Folder, read_folder
 from convc.cli.lowering import lower_model
-from convc.cli.options import DEVICE_HELP, SHAPE_HELP, arch_option, refuse, shape_of, working
+from convc.cli.options import DEVICE_HELP, MODE_HELP, SHAPE_HELP, arch_option, refuse, shape_of, working
 from convc.cli.printing import fitted, say
 from convc.compiler import MODES
 from convc.emulator import Report
@@ -39,13 +39,18 @@ TARGETS = ("emulator", "cpu", "cuda")
 @click.option("--device", type=click.IntRange(min=0), metavar="K", help=DEVICE_HELP)
 @click.option("--check/--no-check", default=True, show_default=True, help="Check every access in the emulator.")
 @click.option("--shape", type=shape_of, metavar="N,C,H,W", help=SHAPE_HELP)
-@click.option("--mode", type=click.Choice(MODES), default="infer", show_default=True, help="What to compile.")
-@click.option("--rows", type=click.IntRange(1), metavar="N", help="Batch rows of the run; all where left out.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
+@click.option("--mode", type=click.Choice(MODES), default="infer", show_default=True, help=MODE_HELP)
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Rows of the batch to run; as many as it may have where left out.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random inputs.")
 @click.option(
     "--counters",
     is_flag=True,
-    help="Print what the emulator counted: sectors and bank conflicts, by kernel and by line.",
+    help="Print the memory sectors and bank conflicts that the emulator counted, by kernel and by line.",
 )
 @arch_option
 def run(
