@@ -6,16 +6,19 @@ exactly, so 2^63 and 2^63 + 1 would be one.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
 from convc.errors import ConvcError, RunError
 from convc.ir.lexer import did_you_mean, printable
 
+C = TypeVar("C")
 Error = Callable[[str], ConvcError]
 SEEDS = 2**64
 """How many seeds there are."""
@@ -158,3 +161,27 @@ def shape_of(value: object, what: str, *, error: Error = RunError, remedy: str) 
     if not numbers or any(n is None or n < 1 for n in numbers):
         raise error(f"{what} is whole numbers of at least 1, such as (64, 3, 32, 32), not {shown(value)}; {remedy}")
     return tuple(n for n in numbers if n is not None)
+
+
+def checked_arguments(cls: type[C], *, error: Error = RunError) -> type[C]:
+    """The class, whose arguments are told in one line where they do not fit: Python's own TypeError is no `error`.
+
+    The signature stays what it is, for `help` and editors. Raises `error`, with the nearest name for an unknown one.
+    """
+    plain = cls.__init__
+    signature = inspect.signature(plain)
+    known = [p.name for p in list(signature.parameters.values())[1:]]
+
+    @wraps(plain)
+    def init(self: C, *args: Any, **named: Any) -> None:
+        for name in named:
+            if name not in known:
+                raise error(f"{type(self).__name__} takes no '{printable(name)}'{did_you_mean(name, known)}")
+        try:
+            signature.bind(self, *args, **named)
+        except TypeError as misfit:
+            raise error(f"{type(self).__name__}: {misfit}; it takes {', '.join(known) or 'nothing'}") from None
+        plain(self, *args, **named)
+
+    cls.__init__ = init  # type: ignore[method-assign, assignment]
+    return cls

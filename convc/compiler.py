@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from convc.build.cache import Cache
@@ -130,9 +131,8 @@ def _correct(g: GraphBuilder, y: Value, labels: Value) -> Value:
 
 def trace_of(graph: Graph, mode: Mode, optimizer: Optimizer, target: Target) -> Trace:
     """All passes of the mode, each stage kept."""
-    return pipeline.run(
-        graph, pipeline.pipeline(mode == "train", optimizer.rule, optimizer.clip_norm is not None), target
-    )
+    clips = optimizer.clip_norm is not None
+    return replace(pipeline.run(graph, pipeline.pipeline(mode == "train", optimizer.rule, clips), target), mode=mode)
 
 
 def known_numbers(mode: Mode, optimizer: Optimizer, seed: int) -> dict[str, float | int]:

@@ -18,7 +18,8 @@ from convc.errors import DataError
 from convc.model_info import ModelInfo
 from convc.modules import Module
 from convc.prediction import Classifier
-from convc.show import WIDTH, Table, first, paragraph
+from convc.show import WIDTH, paragraph
+from convc.table import Table, first
 
 PARTS = ("train", "validation", "test")
 MOST_CLASSES = 12

@@ -9,7 +9,7 @@ from itertools import groupby
 from convc.codegen.names import count
 from convc.ir.core import Graph, Node, Value
 from convc.ir.kernels import Gemm, Loops
-from convc.show import Table
+from convc.table import Table
 
 HEADINGS = ("layer", "is", "output", "parameters", "FLOP")
 NUMBERS = ("parameters", "FLOP")

@@ -21,7 +21,7 @@ from convc.layer_table import Named, table_of_graph, table_of_layers
 from convc.locks import Lock
 from convc.runtime.memory import Slot
 from convc.runtime.store import ParameterStore, check_type
-from convc.show import Table
+from convc.table import Table
 
 CHUNK = 2**20
 """Numbers that are drawn at once."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from inspect import signature
 from math import sqrt
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
-from convc.checks import choice, flag, real, shown, whole
+from convc.checks import checked_arguments, choice, flag, real, shown, whole
 from convc.errors import IRError
 from convc.ir import ops
 from convc.ir.core import Op, Value
@@ -24,6 +25,7 @@ from convc.modules import Module as Module
 from convc.modules import Residual as Residual
 from convc.modules import Sequential as Sequential
 
+L = TypeVar("L")
 Pair = int | tuple[int, ...]
 MOST = 2**31 - 1
 """Of an extent."""
@@ -113,6 +115,16 @@ def sides(value: Pair) -> tuple[int, ...]:
     return value if isinstance(value, tuple) and len(value) == 4 else pair(value)
 
 
+named_arguments = partial(checked_arguments, error=IRError)
+"""Decorates a layer with an `__init__` of its own."""
+
+
+@dataclass_transform()
+def layer(cls: type[L]) -> type[L]:
+    """A dataclass; arguments that do not fit it are an IRError with the nearest name, not Python's TypeError."""
+    return named_arguments(dataclass(cls))
+
+
 HE = sqrt(6)
 """The gain with which ReLU layers keep the variance of what passes through them, forward or backward.
 
@@ -120,7 +132,7 @@ Source: He, Zhang, Ren and Sun, Delving Deep into Rectifiers, 2015: a variance o
 """
 
 
-@dataclass
+@layer
 class Conv2d(Layer):
     """2-d convolution with bias: x NCHW, weights KCRS.
 
@@ -178,7 +190,7 @@ class Conv2d(Layer):
         return g.op(ops.pointwise.BiasAdd(), y, g.parameter("bias", (self.out_channels,), bound)) if self.bias else y
 
 
-@dataclass
+@layer
 class Linear(Layer):
     """y = x w^T + b: x [N, C], weights [K, C]; first weights as for Conv2d."""
 
@@ -197,7 +209,7 @@ class Linear(Layer):
         return g.op(ops.pointwise.BiasAdd(), y, g.parameter("bias", (self.out_features,), bound)) if self.bias else y
 
 
-@dataclass
+@layer
 class MaxPool2d(Layer):
     """The greatest of each window. Padding as for Conv2d, in numbers; its elements never win."""
 
@@ -220,7 +232,7 @@ class MaxPool2d(Layer):
         return g.op(self.operator(), x)
 
 
-@dataclass
+@layer
 class AvgPool2d(Layer):
     """The mean of each window, padding included as zeros or not at all. Padding as for Conv2d, in numbers."""
 
@@ -259,7 +271,7 @@ def _at_least_0(name: str, number: float) -> None:
     real(number, name, 0.0, error=IRError)
 
 
-@dataclass
+@layer
 class AdaptiveAvgPool2d(Layer):
     """The mean over windows that share the image out among `output_size` (P, Q) results."""
 
@@ -272,7 +284,7 @@ class AdaptiveAvgPool2d(Layer):
         return g.op(ops.adaptive_pool.AdaptiveAvgPool(pair(self.output_size)), x)
 
 
-@dataclass
+@layer
 class AdaptiveMaxPool2d(Layer):
     """The greatest of windows that share the image out among `output_size` (P, Q) results."""
 
@@ -285,6 +297,7 @@ class AdaptiveMaxPool2d(Layer):
         return g.op(ops.adaptive_pool.AdaptiveMaxPool(pair(self.output_size)), x)
 
 
+@named_arguments
 class GlobalAvgPool(AdaptiveAvgPool2d):
     """The mean of each channel: [N, C, H, W] becomes [N, C, 1, 1]."""
 
@@ -292,6 +305,7 @@ class GlobalAvgPool(AdaptiveAvgPool2d):
         super().__init__(1)
 
 
+@named_arguments
 class GlobalMaxPool(AdaptiveMaxPool2d):
     """The greatest of each channel: [N, C, H, W] becomes [N, C, 1, 1]."""
 
@@ -299,7 +313,7 @@ class GlobalMaxPool(AdaptiveMaxPool2d):
         super().__init__(1)
 
 
-@dataclass
+@layer
 class LocalResponseNorm(Layer):
     """y = x * (k + alpha/size * sum of squares over `size` channels around)^-beta, with PyTorch's defaults.
 
@@ -322,7 +336,7 @@ class LocalResponseNorm(Layer):
         return g.op(self.operator(), x)
 
 
-@dataclass
+@layer
 class Dropout(Layer):
     """In training an element is 0 with probability p, else it is divided by 1 - p; otherwise nothing happens.
 
@@ -343,19 +357,19 @@ class Dropout(Layer):
         return g.op(op, x, g.scalar("seed", "i32"), g.count("dropout.step"))
 
 
-@dataclass
+@layer
 class Flatten(Layer):
     def build(self, g: GraphBuilder, x: Value) -> Value:
         return g.op(ops.shape.Flatten(), x)
 
 
-@dataclass
+@layer
 class ReLU(Layer):
     def build(self, g: GraphBuilder, x: Value) -> Value:
         return g.op(ops.pointwise.Relu(), x)
 
 
-@dataclass
+@layer
 class LeakyReLU(Layer):
     """y = x where x > 0, else slope * x; the slope is above 0."""
 
@@ -368,19 +382,19 @@ class LeakyReLU(Layer):
         return g.op(ops.pointwise.LeakyRelu(self.slope), x)
 
 
-@dataclass
+@layer
 class Sigmoid(Layer):
     def build(self, g: GraphBuilder, x: Value) -> Value:
         return g.op(ops.pointwise.Sigmoid(), x)
 
 
-@dataclass
+@layer
 class Tanh(Layer):
     def build(self, g: GraphBuilder, x: Value) -> Value:
         return g.op(ops.pointwise.Tanh(), x)
 
 
-@dataclass
+@layer
 class Softmax(Layer):
     least: ClassVar[Mapping[str, int]] = {"axis": 0}
 

@@ -23,7 +23,8 @@ from convc.model_info import ModelInfo, read_info
 from convc.models import ZOO
 from convc.modules import Module
 from convc.runtime.program import Program
-from convc.show import Table, first, wrapped
+from convc.show import wrapped
+from convc.table import Table, first
 
 MOST_SHOWN = 10
 """Images that a `repr` shows."""

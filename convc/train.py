@@ -22,8 +22,8 @@ from convc.runtime.arguments import label_limits
 from convc.runtime.program import Program
 from convc.runtime.weights import Loaded
 from convc.schedule import Schedule, rates
-from convc.show import Table
 from convc.sweep import Numbers, Sweep
+from convc.table import Table
 
 NO_NUMBERS: Mapping[str, float] = MappingProxyType({})
 

@@ -16,7 +16,7 @@ ROOT = Path(convc.__file__).parent
 LEVELS = (
     ("errors", "debug", "locks"),
     ("ir",),
-    ("checks", "show"),
+    ("checks", "show", "table"),
     ("passes",),
     ("codegen",),
     ("build",),

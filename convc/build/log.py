@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from time import perf_counter
 
@@ -31,14 +32,23 @@ class WatchedCache(Cache):
         return f"{sum(units)} of {len(units)} units from the cache"
 
 
-def build_logged(name: str, source: CSource, cache: Cache | None = None) -> Path:
-    """The shared library of a program's source; `name` is the graph's. Raises ToolchainError as `build_shared`."""
-    units = (Unit(unit, text) for unit, text in source.compile_units())
-    headers = {"convc.h": source.header}
+def build_logged(
+    name: str, source: CSource, cache: Cache | None = None, edited: Mapping[str, str] | None = None
+) -> Path:
+    """The shared library of a program's source; `name` is the graph's. Raises ToolchainError as `build_shared`.
+
+    `edited`: files, .c and .h, that are built instead of those of the source.
+    """
+    units: Iterable[Unit] = (Unit(unit, text) for unit, text in source.compile_units())
+    headers: Mapping[str, str] = {"convc.h": source.header}
+    if edited is not None:
+        units = [Unit(file[:-2], text) for file, text in edited.items() if file.endswith(".c")]
+        headers = {file: text for file, text in edited.items() if file.endswith(".h")}
     if level() < LINES:
         return build_shared(units, cache=cache, headers=headers)
     watched, started = WatchedCache(cache.root if cache else None), perf_counter()
-    _say("convc.h", source.header)
+    for file, text in headers.items():
+        _say(file, text)
     library = build_shared(map(_said, units), cache=watched, headers=headers)
     seconds = perf_counter() - started
     say(LINES, f"convc: {name}: {len(source.kernels)} kernels, {watched.describe()}, in {1e3 * seconds:.0f} ms")

@@ -27,6 +27,8 @@ COMPILE_FLAGS = (
     *("-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-fPIC", "-g0"),
     *("-Wall", "-Wno-unknown-pragmas", "-Wno-psabi", "-fdiagnostics-color=never"),
 )
+# Of a program that is built in a folder of its own: its numbers are those of the library.
+PROGRAM_FLAGS = tuple(f for f in COMPILE_FLAGS if f not in ("-fPIC", "-g0", "-fdiagnostics-color=never"))
 # -z defs: a name that no unit defines fails here, with its name, and not when the library is loaded.
 LINK_FLAGS = ("-shared", "-pthread", "-lm", *(("-Wl,-z,defs",) if sys.platform == "linux" else ()))
 

@@ -16,7 +16,7 @@ from convc.runtime.program_report import ProgramReport
 
 def count_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--count."""
-    text = "With target cuda: run once in the emulator; cards then say how many sectors and bank conflicts it counted."
+    text = "With target cuda: run once in the emulator and show the memory sectors and bank conflicts of each kernel."
     return click.option("--count", is_flag=True, help=text)(command)
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from textwrap import wrap
 
 import click
 import numpy as np
@@ -20,6 +21,7 @@ from convc.build.nvrtc_library import find_library_file, find_nvrtc
 from convc.build.sass import find_nvdisasm
 from convc.build.toolchain import cpu_features, find_compiler
 from convc.cli.options import in_colour, working
+from convc.cli.printing import width
 from convc.errors import ConvcError, ToolchainError
 from convc.ir.core import Graph
 from convc.ir.interp import interpret
@@ -83,9 +85,10 @@ def doctor(ctx: click.Context) -> None:
 def _print(f: Finding) -> None:
     colours = {"ok": "green", "missing": "red", "-": None}
     mark = click.style(f"{f.state:<8}", fg=colours[f.state]) if in_colour() else f"{f.state:<8}"
-    click.echo(f"{mark}{f.name:<14}{f.text}")
+    first, *rest = wrap(f.text, width() - 22, break_long_words=False, break_on_hyphens=False)
+    click.echo("\n".join([f"{mark}{f.name:<14}{first}", *(f"{'':<22}{line}" for line in rest)]))
     if f.mend:
-        click.echo(f"{'':<22}mend it: {f.mend}")
+        click.echo(f"{'':<8}mend it: {f.mend}")  # whole, to be copied
 
 
 def _checked(name: str, check: Callable[[str], Finding]) -> Finding:

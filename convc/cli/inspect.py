@@ -12,13 +12,14 @@ from convc.cli.counting import check_count, count_option, counted
 from convc.cli.lowering import lower_model
 from convc.cli.machine_code import print_machine_code
 from convc.cli.options import arch_option, in_colour, level_option, model_options, target_option, working
+from convc.cli.printing import fitted, say
 from convc.codegen.cuda.emit import CudaSource
 from convc.codegen.source import Kernel
 from convc.errors import ConvcError
 from convc.ir.lexer import did_you_mean
 from convc.passes.pipeline import Trace
 from convc.passes.stages import find_stages, stage_diff
-from convc.runtime.program_report import NUMBERS, ProgramReport
+from convc.runtime.program_report import ProgramReport
 
 
 @click.command()
@@ -27,12 +28,16 @@ from convc.runtime.program_report import NUMBERS, ProgramReport
 @arch_option
 @level_option
 @count_option
-@click.option("--kernel", metavar="NAME", help="Print the source of the kernels whose names start so.")
-@click.option("--pass", "pass_name", metavar="NAME", help="Print what this pass changed, each time it ran.")
+@click.option("--kernel", metavar="NAME", help="Print the source of the kernels whose names start with NAME.")
+@click.option("--pass", "pass_name", metavar="NAME", help="Print what the pass NAME changed, each time it ran.")
 @click.option("--ir", is_flag=True, help="Print the IR after the last pass (with --pass: after that pass).")
 @click.option("--ptx", is_flag=True, help="With target cuda: print the PTX (with --kernel: of these kernels).")
-@click.option("--sass", is_flag=True, help="With target cuda: print the machine code, likewise.")
-@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write everything as one page.")
+@click.option(
+    "--sass", is_flag=True, help="With target cuda: print the machine code (with --kernel: of these kernels)."
+)
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="FILE", help="Write everything to FILE, one HTML page."
+)
 def inspect(
     model: str,
     shape: tuple[int, ...] | None,
@@ -119,21 +124,8 @@ def _print_highlighted(text: str, language: str) -> None:
 
 
 def _print_table(report: ProgramReport) -> None:
-    if not in_colour():
-        click.echo(str(report))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    console.print(Text(report.headline, "bold"))
-    console.print(Text(report.memory))
-    for found in report.tables:
-        table = Table(box=None, header_style="dim", pad_edge=False)
-        for heading in found.headings:
-            table.add_column(heading, justify="right" if heading in NUMBERS else "left", overflow="fold")
-        for row in found.rows:
-            table.add_row(*map(Text, row))
-        console.print(Text(f"\n{found.title}" if found.title else ""))
-        console.print(table)
+    headline, *rest = report.lines
+    say(headline, {"bold": True} if in_colour() else None)
+    say("\n".join(rest))
+    for table in report.tables:
+        click.echo(f"\n{fitted(table)}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +21,7 @@ from convc.nn import Module
 
 MOST_TEXT = 1 << 28
 USER_MODULE = "convc_user_"
-"""The start of the name under which a model's file is imported: tells its frames in a traceback from ours."""
+"""The start of the name under which a user's file is imported: tells its frames in a traceback from ours."""
 
 
 def resolve_model(spec: str, shape: Sequence[int] | None = None) -> tuple[Module | Graph, tuple[int, ...] | None]:
@@ -70,15 +71,36 @@ def _read(name: str) -> bytes:
 
 
 def _from_python(path: Path, function: str) -> Module:
+    with placed_errors(path):
+        return _called(path, function)
+
+
+def function_in(path: Path, name: str) -> Any:
+    """What a Python file calls `name`, imported anew, which must be callable.
+
+    Raises ConvcError, with the file's line where it is the file's fault.
+    """
     if not path.is_file():
         raise ConvcError(f"cannot read {path}: there is no such file")
+    with placed_errors(path):
+        module = _imported(path)
+    found: Any = getattr(module, name, None)
+    if not callable(found):
+        own = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
+        raise ConvcError(f"{path} has no function '{name}'{did_you_mean(name, own)}")
+    return found
+
+
+@contextmanager
+def placed_errors(path: Path) -> Iterator[None]:
+    """While the file's code runs: what it imports from beside it is found, and an error of its own names the line."""
     here = str(path.resolve().parent)
-    sys.path.insert(0, here)  # as `python file.py` does, for what the file imports from beside it
+    sys.path.insert(0, here)  # as `python file.py` does
     try:
-        return _called(path, _imported(path), function)
+        yield
     except (Exception, SystemExit) as error:
         place = place_in_model(error)
-        if place is None:
+        if place is None or str(error).startswith(place):
             raise
         text = str(error) if isinstance(error, ConvcError) else f"{type(error).__name__}: {_message(error)}"
         raise ConvcError(f"{place}: {text}") from error
@@ -97,11 +119,8 @@ def _imported(path: Path) -> ModuleType:
     return module
 
 
-def _called(path: Path, module: ModuleType, function: str) -> Module:
-    make: Any = getattr(module, function, None)
-    if not callable(make):
-        own = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
-        raise ConvcError(f"{path} has no function '{function}'{did_you_mean(function, own)}")
+def _called(path: Path, function: str) -> Module:
+    make = function_in(path, function)
     try:
         model = make()
     except TypeError as error:
@@ -114,7 +133,7 @@ def _called(path: Path, module: ModuleType, function: str) -> Module:
 
 
 def place_in_model(error: BaseException) -> str | None:
-    """`file.py, line 3` where the error came from (or through) a model's file; None where it did not."""
+    """`file.py, line 3` where the error came from (or through) a user's file; None where it did not."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if frame.f_globals.get("__name__", "").startswith(USER_MODULE):
             return f"{frame.f_code.co_filename}, line {line}"

@@ -6,20 +6,23 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from convc.build.archs import DEFAULT_ARCH
 from convc.compiler import MODES
+from convc.errors import ConvcError
 from convc.runtime.targets import COMPILERS, EMITTED, TARGETS, on_device
 
 DEVICE_HELP = "The GPU to run on, by number.  [default: 0]"
 COMPILER_VARIABLE = "CONVC_CUDA_COMPILER"
 _EXTENT = re.compile("0*[1-9][0-9]{0,18}")
-SHAPE_HELP = "The input's shape, N being the most rows of a batch; zoo models have one, with 64 rows."
+SHAPE_HELP = "The input's shape; N is the most rows of a batch. Zoo models have one, with N = 64."
+MODE_HELP = "The model alone, with its loss and accuracy, or the step that trains it."
 
 
 def shape_of(text: str) -> tuple[int, ...]:
@@ -35,7 +38,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     decorators = (
         click.argument("model"),
         click.option("--shape", type=shape_of, metavar="N,C,H,W", help=SHAPE_HELP),
-        click.option("--mode", type=click.Choice(MODES), default="infer", show_default=True, help="What to compile."),
+        click.option("--mode", type=click.Choice(MODES), default="infer", show_default=True, help=MODE_HELP),
     )
     for decorate in reversed(decorators):
         command = decorate(command)
@@ -50,7 +53,7 @@ def in_colour() -> bool:
 def target_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--target of commands that write source."""
     choice = click.Choice(EMITTED)
-    return click.option("--target", type=choice, default="cpu", show_default=True, help="What to emit for.")(command)
+    return click.option("--target", type=choice, default="cpu", show_default=True, help="Write C or CUDA.")(command)
 
 
 def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,14 +92,22 @@ def _cuda_compiler(name: str) -> Iterator[None]:
 
 def level_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--level of commands that write CUDA."""
-    text = "How far CUDA's kernels go up the ladder of optimizations: 0 (no shared memory) to 5 (all)."
+    text = "With target cuda: how many optimizations its kernels have, from 0 (no shared memory) to 5 (all)."
     return click.option("--level", type=click.IntRange(0, 5), default=5, show_default=True, help=text)(command)
 
 
 def arch_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--arch of commands that compile CUDA."""
-    text = "The GPU architecture that CUDA is compiled for: sm_80, sm_90a, sm_100, ..."
+    text = "The GPU architecture that CUDA is compiled for, such as sm_80, sm_90a, sm_100."
     return click.option("--arch", default=DEFAULT_ARCH, show_default=True, metavar="ARCH", help=text)(command)
+
+
+def refuse(options: Sequence[str], condition: bool, why: str, *, prefix: str = "") -> None:
+    """Raises ConvcError for an option that was given where it would be ignored; `prefix`: of its name."""
+    given = click.get_current_context().get_parameter_source
+    for name in options if condition else ():
+        if given(name) is ParameterSource.COMMANDLINE:
+            raise ConvcError(f"--{prefix}{name} {why}; leave one of the two out")
 
 
 @contextmanager

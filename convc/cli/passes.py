@@ -7,9 +7,11 @@ from importlib.metadata import entry_points
 import click
 
 from convc.cli.opt import loaded
+from convc.cli.printing import fitted, say
 from convc.errors import IRError
 from convc.passes import pipeline
 from convc.passes.registry import ENTRY_POINTS, PASSES, summary
+from convc.table import Table
 
 
 @click.command()
@@ -24,13 +26,10 @@ def passes() -> None:
     rows = [(name, "every" if name in infer else "train", summary(PASSES[name])) for name in dict.fromkeys(train)]
     rows += [(name, "-", summary(PASSES[name])) for name in PASSES if name not in train]
     rows += [(e.name, "-", _offered(e.name)) for e in entry_points(group=ENTRY_POINTS) if e.name not in PASSES]
-    width = max(len(name) for name, _, _ in rows)
-    click.echo(f"{'pass':<{width}}  mode   rewrite")
-    for name, mode, rewrite in rows:
-        click.echo(f"{name:<{width}}  {mode:<5}  {rewrite}")
+    click.echo(fitted(Table("", ("pass", "mode", "rewrite"), rows)))
     again = [name for name in dict.fromkeys(train) if train.count(name) > 1]
     second = train.index(again[0], train.index(again[0]) + 1)
-    click.echo(f"\nIn mode train, {', '.join(again)} run once more after {train[second - 1]}.")
+    say(f"\nIn mode train, {', '.join(again)} run once more after {train[second - 1]}.")
 
 
 def _offered(name: str) -> str:

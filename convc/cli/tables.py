@@ -5,14 +5,15 @@ from __future__ import annotations
 import click
 
 from convc.cli.options import in_colour
+from convc.cli.printing import fitted
 from convc.ir.lexer import printable
-from convc.show import Table
+from convc.table import Table
 
 
 def print_table(table: Table) -> None:
-    """Print it; plain text is at most 80 columns wide, a terminal's table as wide as the terminal."""
+    """Print it; plain text fits the width of the terminal."""
     if not in_colour():
-        click.echo(str(table))
+        click.echo(fitted(table))
         return
     from rich.console import Console  # here, for a fast start
     from rich.table import Table as RichTable

@@ -2,7 +2,8 @@
 
     ir/00_input.conv, ir/01_canonicalize.conv, ...    src/    manifest.json
 
-C is src/convc.h, src/<kernel>.c and src/<entry>.c; CUDA is src/<entry>.cu and, compiled, bin/<entry>.<arch>.cubin.
+C is src/convc.h, src/<kernel>.c and src/<entry>.c, and what makes a program of them (`convc.codegen.main_program`);
+CUDA is src/<entry>.cu and, compiled, bin/<entry>.<arch>.cubin.
 
 The folder appears whole or not at all. The manifest holds a SHA-256 of each file, so that a folder is only
 written over while it holds nothing but what convc wrote there.
@@ -33,12 +34,15 @@ def emission(
     source: Source,
     summary: ProgramSummary,
     facts: Mapping[str, Any],
-    binaries: Mapping[str, bytes] | None = None,
+    more: Mapping[str, bytes] | None = None,
 ) -> dict[str, bytes]:
-    """Path and content of every file. `facts` (model, mode, target, ...) open the manifest; they must fit in JSON."""
+    """Path and content of every file, those of `more` among them.
+
+    `facts` (model, mode, target, ...) open the manifest; they must fit in JSON.
+    """
     files = {f"ir/{i:02}_{name}.conv": f"{graph}\n" for i, (name, graph) in enumerate(trace.stages)}
     files |= {f"src/{name}": text for name, text in source.files().items()}
-    contents = {name: text.encode() for name, text in files.items()} | dict(binaries or {})
+    contents = {name: text.encode() for name, text in files.items()} | dict(more or {})
     hashes = {name: _digest(content) for name, content in contents.items()}
     manifest = {**facts, "passes": [name for name, _ in trace.stages[1:]], **asdict(summary), "files": hashes}
     return {**contents, MANIFEST: (json.dumps(manifest, indent=1) + "\n").encode()}

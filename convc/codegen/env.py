@@ -28,9 +28,14 @@ def environment() -> jinja2.Environment:
 
 
 def render(template: str, **context: object) -> str:
-    """A template's text; a template's own error names the template, or the one that it imports, and the line."""
+    """A template's text, laid out; a template's own error names the template, or one that it imports, and the line."""
+    return tidy(render_as_it_is(template, **context))
+
+
+def render_as_it_is(template: str, **context: object) -> str:
+    """A template's text, whose layout is the template's own."""
     try:
-        return tidy(environment().get_template(template).render(**context))
+        return environment().get_template(template).render(**context)
     except (jinja2.TemplateError, TypeError) as error:
         place = _place(error)
         if place is None and isinstance(error, TypeError):

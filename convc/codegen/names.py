@@ -37,6 +37,13 @@ def comment(text: str) -> str:
     return line.replace("\\", "/").replace("*/", "* /").replace("/*", "/ *")
 
 
+def quoted_c(text: str) -> str:
+    """Text as a C string: letters, digits, dots and underscores as they are, each other byte of UTF-8 by its number."""
+    safe = re.compile(r"[0-9A-Za-z._]")
+    data = text.encode("utf-8", "surrogatepass")
+    return '"' + "".join(chr(b) if safe.match(chr(b)) else f"\\{b:03o}" for b in data) + '"'
+
+
 def count(x: float) -> str:
     """Three digits and an SI prefix, a unit to follow: 15052800 -> `15.1 M`, 260 -> `260 `."""
     for prefix in ("", "k", "M", "G"):

@@ -76,12 +76,18 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Source:
-    """A program's text: `entry` names it, `language` is what a highlighter calls it."""
+    """A program's text: `entry` names it, `language` is what a highlighter calls it, `target` what it is for."""
 
     entry: str
     kernels: tuple[Kernel, ...]
 
     language = "c"
+    target = "cpu"
+
+    @property
+    def launch_count(self) -> int:
+        """How many launches a run takes: C is one, of all kernels on every thread of the pool."""
+        return 1
 
     def files(self) -> Mapping[str, str]:
         """File names and texts, the one that runs the kernels last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from convc.codegen.cuda.emit import CudaSource, Launch
@@ -10,7 +11,7 @@ from convc.codegen.source import Kernel, Parameter, Source
 from convc.codegen.traffic import Traffic
 from convc.ir.core import Graph, Value
 from convc.ir.kernels import AnyGemmSchedule, AnyLoopSchedule, Gemm, Loops
-from convc.passes.plan_memory import unplanned_bytes
+from convc.passes.plan_memory import intervals, unplanned_bytes
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class BufferSummary:
     """A tensor of the program and where it lies.
 
     `role`: data, parameter, state, constant, scalar, output, update (made in place, `inside` its input) or
-    intermediate (at `arena_offset`, in bytes).
+    intermediate (at `arena_offset`, in bytes). `first`, `last`: the numbers of the kernels, from 0, that write an
+    intermediate and read it last. `gradient_of`: the parameter whose gradient it is.
     """
 
     name: str
@@ -90,6 +92,9 @@ class BufferSummary:
     role: str
     arena_offset: int | None = None
     inside: str | None = None
+    first: int | None = None
+    last: int | None = None
+    gradient_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class Totals:
     """Sums over kernels and buffers, at full batch capacity."""
 
     kernels: int
+    launches: int
     flops: int
     bytes: int
     im2col_bytes_avoided: int
@@ -117,13 +123,20 @@ class ProgramSummary:
     launches: tuple[LaunchSummary, ...] = ()
 
 
-def summarise(graph: Graph, source: Source) -> ProgramSummary:
-    """The summary of a planned graph and the source that was emitted from it."""
+def summarise(graph: Graph, source: Source, gradients: Mapping[str, str] | None = None) -> ProgramSummary:
+    """The summary of a planned graph and the source that was emitted from it.
+
+    `gradients`: names of values that autodiff made, and of the parameters whose gradients they are.
+    """
     kernels = tuple(_kernel(k) for k in source.kernels)
     results = (v for n in graph.nodes for v in n.outputs)
     returned = set(graph.outputs)
+    lives = {x.value: (x.first, x.last) for x in intervals(graph)}
+    readers = _update_readers(graph)
+    made = {v: p for v, p in ((v, (gradients or {}).get(v.name)) for v in lives) if p and v in readers.get(p, ())}
     totals = Totals(
         kernels=len(kernels),
+        launches=source.launch_count,
         flops=sum(k.flops for k in kernels),
         bytes=sum(k.bytes for k in kernels),
         im2col_bytes_avoided=sum(k.im2col_bytes_avoided for k in kernels),
@@ -131,7 +144,10 @@ def summarise(graph: Graph, source: Source) -> ProgramSummary:
         arena_bytes=graph.arena_bytes,
         arena_bytes_without_reuse=unplanned_bytes(graph),
     )
-    buffers = (*(_input(graph, v) for v in graph.inputs), *(_result(graph, v, v in returned) for v in results))
+    buffers = (
+        *(_input(graph, v) for v in graph.inputs),
+        *(_result(graph, v, v in returned, lives.get(v), made.get(v)) for v in results),
+    )
     launches = tuple(map(_launch, source.launches)) if isinstance(source, CudaSource) else ()
     return ProgramSummary(graph.name, source.entry, totals, kernels, buffers, launches)
 
@@ -166,11 +182,20 @@ def _input(graph: Graph, v: Value) -> BufferSummary:
     return BufferSummary(v.name, str(v.type), v.type.nbytes, graph.role(v))
 
 
-def _result(graph: Graph, v: Value, returned: bool) -> BufferSummary:
+def _update_readers(graph: Graph) -> dict[str, tuple[Value, ...]]:
+    """For each input that is updated, what the kernel reads that updates it."""
+    made_by = graph.producers()
+    return {name: made_by[v].inputs for name, v in graph.updates.items() if v in made_by}
+
+
+def _result(
+    graph: Graph, v: Value, returned: bool, lives: tuple[int, int] | None, gradient_of: str | None
+) -> BufferSummary:
     place = graph.placements.get(v.name)
     size, kind = v.type.nbytes, str(v.type)
     if returned or place is None:
         return BufferSummary(v.name, kind, size, "output")
     if place.inside is not None:
         return BufferSummary(v.name, kind, size, "update", inside=place.inside)
-    return BufferSummary(v.name, kind, size, "intermediate", arena_offset=place.offset)
+    first, last = lives or (None, None)
+    return BufferSummary(v.name, kind, size, "intermediate", place.offset, None, first, last, gradient_of)

@@ -17,7 +17,8 @@ from convc.checks import instance, seed_of, shape_of, shown, whole
 from convc.data.normalisation import Normalisation
 from convc.data.thumbnails import strip
 from convc.errors import DataError
-from convc.show import Table, first, paragraph, wrapped
+from convc.show import paragraph, wrapped
+from convc.table import Table, first
 
 MOST_SHOWN = 20
 """Classes that a notebook shows."""

@@ -87,6 +87,14 @@ def parse_idx(raw: bytes, dimensions: int, place: str) -> np.ndarray:
     return np.frombuffer(body, dtype=np.uint8).reshape(shape).copy()
 
 
+def idx_bytes(array: np.ndarray) -> bytes:
+    """An IDX file of a uint8 array. Raises DataError for another dtype."""
+    if array.dtype != np.uint8:
+        raise DataError(f"an IDX file of images or labels holds uint8, not {array.dtype}; give data of bytes")
+    header = struct.pack(f">{1 + array.ndim}I", _UINT8 << 8 | array.ndim, *array.shape)
+    return header + np.ascontiguousarray(array).tobytes()
+
+
 def _take(stream: io.BufferedIOBase, most: int, place: str) -> bytes:
     """The next bytes, at most so many; fewer at the end, where gzip compares its checksum."""
     try:

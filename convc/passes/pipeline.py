@@ -68,9 +68,10 @@ def pipeline(train: bool, rule: Update | None = None, clip: bool = False) -> tup
 
 @dataclass
 class Trace:
-    """The graph before the first pass and after each: (name, graph)."""
+    """The graph before the first pass and after each: (name, graph). `mode`: what it was compiled for."""
 
     stages: list[tuple[str, Graph]] = field(default_factory=list)
+    mode: str = "infer"
 
     def after(self, name: str) -> Graph:
         """The graph after the last pass of that name; `before NAME` gives the one it started from."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from convc.build.log import build_logged
 from convc.build.shared_library import load_library
 from convc.build.toolchain import cpu_features
 from convc.codegen.emit import CSource, emit_c
+from convc.errors import ToolchainError
 from convc.ir.core import Graph
 from convc.ir.types import DTYPES
 from convc.passes.target import CPU, Target
@@ -43,16 +45,22 @@ class _Call(ctypes.Structure):
 
 
 class CpuExecutable:
-    """A built program: `run` takes arrays that are already of the right dtype, shape and contiguity."""
+    """A built program: `run` takes arrays that are already of the right dtype, shape and contiguity.
+
+    `edited`: text by the name of each .c and .h file, built instead of what is emitted, with the same kernels.
+    """
 
     target = CPU.name
 
-    def __init__(self, graph: Graph, cache: Cache | None = None) -> None:
+    def __init__(self, graph: Graph, cache: Cache | None = None, *, edited: Mapping[str, str] | None = None) -> None:
         self.graph = graph
         self.source: CSource = emit_c(graph)
-        self.library = build_logged(graph.name, self.source, cache)
-        self._module = load_library(self.library)
-        self._entry = ctypes.cast(getattr(self._module, self.source.entry), ctypes.c_void_p).value or 0
+        self.edited = edited
+        self.library = build_logged(graph.name, self.source, cache, edited)
+        self.module = load_library(self.library)
+        if not hasattr(self.module, self.source.entry):
+            raise ToolchainError(f"no file defines {self.source.entry}, which runs the kernels: keep its name")
+        self._entry = ctypes.cast(getattr(self.module, self.source.entry), ctypes.c_void_p).value or 0
         self._arena = aligned_zeros(max(graph.arena_bytes, 64))
         scalars = graph.inputs_of("scalar")
         self._scalars = np.zeros(max(len(scalars), 1), np.int32)
@@ -65,7 +73,7 @@ class CpuExecutable:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CpuExecutable, (self.graph,)
+        return partial(CpuExecutable, edited=self.edited), (self.graph,)
 
     def bind(self, store: ParameterStore) -> None:
         """The store of parameters, state and constants."""

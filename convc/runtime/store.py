@@ -21,7 +21,7 @@ from convc.locks import SharedLock
 from convc.runtime.digest import blank_mark, check_digest, stamped
 from convc.runtime.memory import ALIGNMENT, Buffer, Slot
 from convc.runtime.weights import Loaded, Stored, fit, parse
-from convc.show import Table, first
+from convc.table import Table, first
 
 MOST_SHOWN = 40
 """Arrays that a notebook shows."""

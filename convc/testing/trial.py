@@ -79,10 +79,11 @@ def _compare(kernels: Graph, inputs: dict[str, Array], found: dict[str, Array]) 
     exact, bounds = interpret(kernels, inputs), error_bound(kernels, inputs)
     names = [v.name for v in kernels.outputs]
     named = {**dict(zip(list(found)[: len(names)], names)), **{n: n for n in kernels.updates}}
-    return [_comparison(name, found[name], exact[other], bounds[other]) for name, other in named.items()]
+    return [comparison(name, found[name], exact[other], bounds[other]) for name, other in named.items()]
 
 
-def _comparison(name: str, found: Array, exact: Array, bound: Array) -> Comparison:
+def comparison(name: str, found: Array, exact: Array, bound: Array) -> Comparison:
+    """How a tensor that was computed compares with the exact one, each number with its bound."""
     numbers = np.asarray(found, np.float64)
     off = np.array(np.abs(numbers - exact))
     off[(numbers == exact) | (np.isnan(numbers) & np.isnan(exact))] = 0  # infinities too

@@ -5,6 +5,12 @@ from convc.cli import doctor
 from convc.errors import ToolchainError
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """A terminal in which nothing is wrapped."""
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 def lines_of(text):
     """State and text by name."""
     found = {}

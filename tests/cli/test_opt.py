@@ -101,7 +101,7 @@ def test_a_pass_of_another_package_runs(convc, tmp_path, offered):
 def test_the_list_of_passes(convc, offered):
     result = convc("passes")
     lines = result.out.splitlines()
-    rows = {line.split()[0]: line for line in lines[1:] if line and not line.startswith("In mode")}
+    rows = {line.split()[0]: line for line in lines[1:] if line[:1].islower()}
     order = list(rows)
     assert order.index("canonicalize") < order.index("autodiff") < order.index("fuse_epilogue") < order.index("lower")
     assert order.index("lower") < order.index("plan_memory") < order.index("halved")
@@ -110,7 +110,153 @@ def test_the_list_of_passes(convc, offered):
     assert "  every  " in rows["lower"]
     assert rows["halved"].endswith("  -      return %a, %b -> return %a")
     assert "does not load" in rows["absent"]
-    assert lines[-1] == (
+    assert " ".join(result.out.rpartition("\n\n")[2].split()) == (
         "In mode train, canonicalize, fold_constants, eliminate_common, eliminate_dead run once more "
         "after apply_optimizer."
     )
+
+
+OWN = '''from convc.ir.core import Graph
+from convc.ir.ops.pointwise import Relu
+from dataclasses import replace
+import beside
+
+NUMBER = 3
+
+
+def drop_relu(graph: Graph) -> Graph:
+    """relu(x) -> x"""
+    renamed, nodes = {}, []
+    for node in graph.nodes:
+        if isinstance(node.op, Relu):
+            renamed[node.out] = renamed.get(node.inputs[0], node.inputs[0])
+        else:
+            nodes.append(node)
+    return graph.with_nodes(nodes, renamed)
+
+
+def same(graph, target):
+    assert target.lanes
+    return graph
+
+
+def cut(graph):
+    return graph.with_nodes(graph.nodes[1:])
+
+
+def forgets(graph):
+    pass
+
+
+def breaks(graph):
+    return beside.helper(graph)
+
+
+def refuses(graph):
+    from convc.errors import IRError
+    raise IRError("no graph is good enough")
+
+
+def nothing():
+    return None
+
+
+class Pass:
+    def __call__(self, graph):
+        return graph
+
+callable_object = Pass()
+'''
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A file of passes, and one beside it that it imports."""
+    (tmp_path / "beside.py").write_text("def helper(graph):\n    return graph.no_such_field\n")
+    path = tmp_path / "my_passes.py"
+    path.write_text(OWN)
+    return path
+
+
+@pytest.fixture
+def relus(tmp_path):
+    path = tmp_path / "relus.conv"
+    path.write_text(
+        "graph @g(%x: f32[n<=4,3]) {\n  %0: f32[n<=4,3] = relu(%x)\n  %1: f32[n<=4,3] = tanh(%0)\n  return %1\n}\n"
+    )
+    return path
+
+
+def test_a_pass_from_a_file_runs_beside_convcs_own(convc, relus, own):
+    result = convc("opt", relus, "-p", f"canonicalize,{own}:drop_relu, eliminate_dead", "--each")
+    assert (result.code, result.err) == (0, "")
+    stages = re.split(r"^// after (\S+)\n", result.out, flags=re.MULTILINE)
+    assert stages[1::2] == ["canonicalize", f"{own}:drop_relu", "eliminate_dead"]
+    assert [n.op.name for n in parse_graph(stages[4]).nodes] == ["tanh"]
+
+
+@pytest.mark.parametrize("name", ["same", "callable_object"])
+def test_it_may_ask_for_the_target_and_be_any_callable(convc, relus, own, name):
+    assert "relu(" in convc("opt", relus, "-p", f"{own}:{name}", "--check").out
+
+
+def test_a_pass_that_changes_the_numbers_is_found(convc, relus, own):
+    result = convc("opt", relus, "-p", f"canonicalize,{own}:drop_relu", "--check")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(f"convc: error: pass {own}:drop_relu changed what the graph computes: %1 with 4 rows ")
+    assert result.err.count("\n") == 1
+
+
+def test_convcs_own_passes_change_no_numbers(convc, graph_file):
+    passes = "canonicalize,autodiff,eliminate_dead,fuse_epilogue,assign_layout,lower,fuse_loops,select_tile,schedule"
+    result = convc("opt", graph_file, "-p", f"{passes},plan_memory", "--check")
+    assert (result.code, result.err) == (0, "")
+
+
+def line_of(text):
+    return OWN[: OWN.index(text)].count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such", "my_passes.py has no function 'no_such'; known are "),
+        ("drop_rely", "my_passes.py has no function 'drop_rely'; did you mean 'drop_relu'?"),
+        ("NUMBER", "my_passes.py has no function 'NUMBER'"),
+        ("cut", "my_passes.py:cut made an ill-formed graph: %1 = tanh(%0): %0 is used before"),
+        ("forgets", "my_passes.py:forgets' returned NoneType"),
+        (
+            "breaks",
+            f"my_passes.py, line {line_of('return beside.helper')}: AttributeError: 'Graph' object has no attri",
+        ),
+        ("refuses", f"my_passes.py, line {line_of('raise IRError')}: no graph is good enough"),
+        ("nothing", "my_passes.py:nothing' failed: TypeError: nothing() takes 0 positional arguments but 1 was given"),
+    ],
+)
+def test_a_pass_of_a_file_that_is_wrong_is_one_line(convc, relus, own, name, message):
+    result = convc("opt", relus, "-p", f"{own}:{name}")
+    assert (result.code, result.out) == (1, "")
+    assert message in result.err
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "mine.py: there is no such file"),
+        ("def f(graph:\n", "mine.py, line 1: SyntaxError: '(' was never closed"),
+        ("import no_such_module\n", "mine.py, line 1: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("x = 1\n\n1 / 0\n", "mine.py, line 3: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_file_of_passes_that_does_not_load(convc, relus, tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "mine.py").write_text(text)
+    result = convc("opt", relus, "-p", f"{tmp_path / 'mine.py'}:f")
+    assert result.code == 1
+    assert message in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_a_file_without_a_function(convc, relus, own):
+    assert f"{own}:function, but {own} names none" in convc("opt", relus, "-p", str(own)).err

@@ -133,9 +133,10 @@ def test_a_kernel_that_was_renamed_is_missed(convc, folder):
     ("arguments", "message"),
     [
         (["FOLDER", "--shape", "1,2"], "leave out --shape"),
-        (["FOLDER", "--target", "cpu"], "only CUDA runs from a folder, with --target emulator"),
-        (["EMPTY"], "is no folder of `convc compile --target cuda`: cannot read"),
+        (["FOLDER", "--target", "cpu"], "was compiled for cuda: it runs with --target emulator or cuda"),
+        (["EMPTY"], "is no folder of `convc compile`: cannot read"),
         (["MODEL", "--rows", "6"], "rows must be between 1 and the capacity 5, but %x has 6"),
+        (["MODEL", "--target", "cpu", "--no-check"], "--no-check is for the emulator, not target cpu"),
         (["MODEL", "--target", "cpu", "--counters"], "--counters is for the emulator, not target cpu"),
         (["FOLDER", "--mode", "train"], "--mode is for models: "),
         (["lenet4"], "did you mean 'lenet5'"),

@@ -80,7 +80,7 @@ CASES = {
     "opt none.conv -p canonicalise": "unknown pass 'canonicalise'; did you mean 'canonicalize'?",
     "opt none.conv -p ''": "unknown pass ''",
     "run none": "MODEL is a name from the zoo",
-    "run .": ". is no folder of `convc compile --target cuda`",
+    "run .": ". is no folder of `convc compile`",
     "run lenet5 --target cpu --counters": "--counters is for the emulator, not target cpu",
 }
 

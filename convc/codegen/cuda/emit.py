@@ -145,6 +145,11 @@ class CudaSource(Source):
     head: str
 
     language = "cuda"
+    target = "cuda"
+
+    @property
+    def launch_count(self) -> int:
+        return len(self.launches)
 
     @cached_property
     def text(self) -> str:

@@ -200,7 +200,7 @@ INLINE f32x16 f32x16_tanh(f32x16 x)
 {
     const f32x16 a = f32x16_abs(x);
     const f32x16 z = x * x;
-    f32x16 p = f32x16_splat(-929569.0f / 638512875);
+    f32x16 p = f32x16_splat(-929569.0f / 638512875.0f);
     p = p * z + 21844.0f / 6081075;
     p = p * z - 1382.0f / 155925;
     p = p * z + 62.0f / 2835;
