@@ -14,8 +14,9 @@ from click.testing import CliRunner, Result
 from convc import compile
 from convc.checkpoint import save_checkpoint
 from convc.cli import main
-from convc.data import Augmentation, Dataset, epoch_order
+from convc.data import Augmentation, Dataset, epoch_order, load
 from convc.errors import DataError, RunError
+from convc.model_info import ModelInfo, read_info
 from convc.nn import Module
 from convc.optim import SGD, Adam
 from convc.runtime.program import Program
@@ -276,6 +277,8 @@ def test_train_then_eval(files: Path) -> None:
     assert "epoch 2/2" in trained.output
     test = next(line for line in trained.output.splitlines() if line.startswith("test: "))
     weights = ("--weights", "run/weights.safetensors", "--data", "bands.npz")
+    data = load("bands.npz").normalized()
+    assert read_info("run/weights.safetensors") == ModelInfo.of(data, "model.py:tiny")
     lines = convc("eval", "model.py:tiny", *weights, "--batch", "16", "--out", "eval").output.splitlines()
     assert lines[0] == test
     assert lines[1].startswith("accuracy of such images: ")
