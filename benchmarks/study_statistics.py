@@ -189,7 +189,8 @@ def agreement(population: Population, picks: np.ndarray) -> tuple[str, str, str,
     """How often a draw recommends what the whole pool does, or a peer of it; how much more its loss is than the
     lowest, on average, by the pool; and what was taken."""
     whole = recommend(population.summaries, validation_images=IMAGES)
-    losses = {c.setting: c.loss for c in population.candidates}
+    learned = {s.setting: [v.loss for v in s.judged.values() if v.outcome.learned] for s in population.summaries}
+    losses = {setting: mean(of_runs) for setting, of_runs in learned.items() if of_runs}
     taken = [recommend(population.draw(pick), validation_images=IMAGES).setting for pick in picks]
     counts, lowest = Counter(taken), min(losses.values())
     peers = counts[whole.setting] + sum(counts[setting] for setting in whole.level)

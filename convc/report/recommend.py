@@ -126,8 +126,8 @@ def _advice(chosen: Candidate, tried: Sequence[float], look: Sequence[float]) ->
 
 def _images(chosen: Candidate, images: int) -> str:
     return (
-        f"More seeds do not help against the number of validation images, {images}: with others, the loss would be "
-        f"another by about {chosen.error(images):.3f} (one standard error)."
+        f"All seeds are validated on the same {images} images: as many others would move the loss by about "
+        f"{chosen.error(images):.3f} (one standard error), and more seeds do not help against that."
     )
 
 

@@ -66,7 +66,7 @@ def should_stop(run: RunHistory, best: Sequence[RunHistory], classes: int) -> bo
     validation loss would end above the lowest levels of all of `best`, by 20 %, if it went on to fall as it did from
     the second to the last third of its epochs so far. `docs/study-statistics.md` says how often that is wrong.
     """
-    count, planned = len(run.epochs), max(len(other.epochs) for other in best)
+    count, planned = len(run.epochs), max((len(other.epochs) for other in best), default=0)
     if run.ended_early or count < max(MIN_EPOCHS, planned // 3) or count >= planned:
         return False
     if not judge(run, classes).outcome.learned:

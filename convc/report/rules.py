@@ -53,9 +53,9 @@ def _verdicts(classes: int, images: int) -> dict[str, str]:
             """,
         Outcome.OVERFITS.value: f"""
             The level of the validation loss over the last third is above the lowest level over a third that ended
-            before it: by more than {t.NEAR:.0%}, {t.LOSS_FLOOR:g} nats, and noise; and training loss is lower than at
-            that time (overfits). k is the middle of the lowest third. Noise is {t.THIRD_SWINGS:g} swings over the root
-            of the number of epochs in a third.
+            before it: by more than {t.NEAR:.0%}, {t.LOSS_FLOOR:g} nats, and noise; training loss is lower than at that
+            time; and the run is not unsettled as below (overfits). k is the middle of the lowest third. Noise is
+            {t.THIRD_SWINGS:g} swings over the root of the number of epochs in a third.
             """,
         Outcome.IMPROVING.value: f"""
             Slow start: training and validation loss fell in at least {t.SLOW_START_SHARE:.0%} of the last half of the

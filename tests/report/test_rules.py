@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +61,12 @@ def test_every_rule_that_decides_is_named() -> None:
         assert f"({rule})" in text
     for rule in ("overfits", "unsettled", "late", "near the lowest"):
         assert f"({rule})" in text
+
+
+def test_the_document_states_the_rules() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "study-statistics.md").read_text()
+    for name, text in rules(10):
+        assert f"**{name}**: {text}" in " ".join(document.split())
 
 
 @given(st.integers(2, 1000), st.integers(50, 10_000))
