@@ -48,7 +48,7 @@ $(WITNESS): $(TESTS)
 	$(PIP) --editable ".[witness]"
 	@touch $@
 
-study: $(STAMP) ## the learning-rate study: LeNet-5 on 5000 digits at five rates, report in out/study
+study: $(STAMP) ## the learning-rate study: LeNet-5 on 5000 digits, five rates with three seeds, report in out/study
 	$(BIN)/convc study --out out/study $(STUDY_ARGS)
 
 test: $(TESTS) ## the tests, side by side on all cores

@@ -87,6 +87,9 @@ class StudyDisplay(StudyWatch):
         if run.stopped:
             self.say(f"{_name(run)} stopped at epoch {len(run.epochs)}: others are better")
 
+    def reports(self) -> None:
+        self.progress.update(self.all, description="writing the report")
+
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 

@@ -147,10 +147,11 @@ class _Study:
             return
         for key in waiting:
             self.folder.restore(self.held, key)
+        crew = self.crew
         self.watch.phase(sum(0 if self.held.over(key) else self._epochs_left(key) for key in waiting))
         going: dict[Future[SliceResult], Key] = {}
         while waiting or going:
-            while waiting and len(going) < self.crew.hands:
+            while waiting and len(going) < crew.hands:
                 key = waiting.popleft()
                 state = self.folder.state(self.held, key) or self._first_state(key)
                 self.watch.begin(self.held.run(key))
@@ -270,6 +271,7 @@ class _Study:
         from convc.report.study_report import write_report  # here: worker processes draw nothing
 
         plan, data = self.plan, self.dataset
+        self.watch.reports()
         summaries = self._summaries()
         recommendation = self._recommended(summaries, complete=all(map(self.held.over, self.held.keys)))
         facts = StudyFacts(

@@ -233,7 +233,8 @@ def _held(stored: Stored, plan: StudyPlan, out: Path) -> tuple[Held, dict[str, s
     for timing in stored.timings:
         row = replace(timing, run=names.get(timing.run, timing.run))
         held.timings[row.run] = (*held.timings.get(row.run, ()), row)
-    strange = [run.name for key, run in held.runs.items() if key not in held.keys]
+    known = set(held.keys)
+    strange = [run.name for key, run in held.runs.items() if key not in known]
     if strange:
         raise DataError(
             f"{out / 'history.csv'} has the run {strange[0]}, which study.json has not; delete its rows, or "

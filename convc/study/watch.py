@@ -37,3 +37,6 @@ class StudyWatch:
 
     def refines(self, settings: Sequence[Setting], epochs_left: int) -> None:
         """These settings are added to those asked for; `epochs_left` of the budget were left for them."""
+
+    def reports(self) -> None:
+        """The report is about to be written."""
