@@ -33,6 +33,7 @@ from convc.checkpoint import (
 )
 from convc.checks import instance, seed_of, whole
 from convc.data import Dataset
+from convc.data.augment import Augmentation, augmentation_text
 from convc.errors import ConvcError, DataError, RunError
 from convc.folder_lock import folder_lock
 from convc.model_info import ModelInfo
@@ -54,7 +55,8 @@ class TrainPlan:
     `early_stop`: end after so many epochs in a row without a lower validation loss (Prechelt, 1998, in its simplest
     form); None: never. `freeze`: patterns of layers that stay as they are (`Module.freeze`). `weights`: a safetensors
     file to begin with instead of first values; arrays that it has not keep their first values, and with `new_head`
-    those that it has in another shape, too. Raises RunError on numbers out of range and on an unknown schedule.
+    those that it has in another shape, too. `augment`: what happens to the training images in every epoch, as
+    `Augmentation.parse` reads it. Raises RunError on numbers out of range and on an unknown schedule.
     """
 
     model: str
@@ -69,6 +71,7 @@ class TrainPlan:
     freeze: tuple[str, ...] = ()
     weights: Path | str | None = None
     new_head: bool = False
+    augment: str = ""
 
     def __post_init__(self) -> None:
         checked = {name: check_count(name, getattr(self, name)) for name in ("epochs", "batch")}
@@ -81,6 +84,7 @@ class TrainPlan:
         if self.new_head and self.weights is None:
             raise RunError("a new head is one of loaded weights, and none are loaded; add --weights FILE")
         self.rates()
+        object.__setattr__(self, "augment", augmentation_text(self.augment))
 
     def rates(self) -> Schedule:
         return schedule(self.schedule, self.lr, self.epochs)
@@ -98,6 +102,7 @@ class TrainPlan:
         optimizer = {"optimizer": type(self.optimizer).__name__} | asdict(self.optimizer)
         names = ("model", "data", "schedule", "batch", "seed")
         rest = {name: getattr(self, name) for name in names} | {"target": kind_of(self.target)}
+        rest["augment"] = self.augment or None
         rest |= {"freeze": list(self.freeze) or None, "new head": self.new_head or None, "weights": None}
         if self.weights is not None:
             rest["weights"] = hashlib.sha256(read_whole(Path(self.weights), "weights from ")).hexdigest()[:16]
@@ -172,6 +177,7 @@ class _Run:
                 start=start,
                 after_epoch=self._after_epoch,
                 after_batch=self.watch.batch,
+                augment=Augmentation.parse(self.plan.augment) if self.plan.augment else None,
             )
             self.watch.end()
         return self._finish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -19,6 +20,7 @@ import convc
 from convc import nn
 from convc.data import Dataset, Split, load
 from convc.ir.core import Value
+from convc.report.history import EpochRecord, RunHistory, Setting
 from convc.show import WIDTH
 from convc.table import Table
 from convc.train import EpochResult, History, Metrics
@@ -97,6 +99,18 @@ def test_every_object_shows_itself(program: convc.Program, what: str) -> None:
     page = Balanced(thing._repr_html_())
     assert page.text
     assert "<small>" not in thing._repr_html_()
+
+
+def test_a_run_of_a_study_is_one_line() -> None:
+    records = [
+        EpochRecord(1, 2.0, 1.0, 0.5, 0.5),
+        EpochRecord(2, 1.0, 0.5, 0.75, 0.5),
+        EpochRecord(3, 0.5, 0.75, 0.5, 1),
+    ]
+    run = RunHistory(Setting(0.01), 2, tuple(records))
+    assert repr(run) == "RunHistory lr_0.01_seed_2: 3 epochs, lowest validation loss 0.5 at epoch 2"
+    ended = RunHistory(Setting(0.01), 2, (EpochRecord(1, math.nan, math.nan, math.nan, math.nan),))
+    assert repr(ended) == "RunHistory lr_0.01_seed_2: 1 epoch, ended by a loss that is no number"
 
 
 def rows(table: Table) -> dict[str, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convc.cli.study_live import StudyDisplay
-from convc.cli.training import DATA_HELP, FOLDER, interruptible, run_options, trainable
+from convc.cli.training import AUGMENT_HELP, DATA_HELP, FOLDER, interruptible, run_options, trainable
 from convc.cli.usage import is_number
 from convc.data import load
 from convc.errors import RunError
@@ -101,6 +101,7 @@ def spread(args: list[str], flag: str) -> list[str]:
     help="Of sgd and rmsprop; several are studied at every rate.  [default: sgd 0.9, rmsprop 0]",
 )
 @click.option("--schedule", default="constant", show_default=True, help=f"Of the learning rates: {FORMS}.")
+@click.option("--augment", default="", metavar="STEPS", help=AUGMENT_HELP)
 @click.option(
     "--refine",
     type=int,

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from convc.cli.live import Display
 from convc.cli.training import (
+    AUGMENT_HELP,
     DATA_HELP,
     FOLDER,
     interruptible,
@@ -32,6 +33,7 @@ NEW_HEAD_HELP = "Arrays of another shape in --weights begin anew: a last layer f
 @click.option("--lr", type=float, help="The greatest learning rate.  [default: sgd 0.01, others 0.001]")
 @optimizer_options
 @click.option("--schedule", default="constant", show_default=True, help=f"Of the learning rate: {FORMS}.")
+@click.option("--augment", default="", metavar="STEPS", help=AUGMENT_HELP)
 @click.option("--early-stop", type=int, metavar="EPOCHS", help="End after so many without a lower validation loss.")
 @click.option("--weights", type=click.Path(dir_okay=False, path_type=Path), help=WEIGHTS_HELP)
 @click.option("--new-head", is_flag=True, help=NEW_HEAD_HELP)
@@ -49,6 +51,7 @@ def train(
     weight_decay: float | None,
     clip_norm: float | None,
     schedule: str,
+    augment: str,
     early_stop: int | None,
     weights: Path | None,
     new_head: bool,
@@ -72,7 +75,9 @@ def train(
         --freeze 'conv*' --new-head --out out/tuned
     """
     rule = make_optimizer(optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay, clip_norm=clip_norm)
-    plan = TrainPlan(model, data, rule, schedule, epochs, batch, seed, target, early_stop, freeze, weights, new_head)
+    plan = TrainPlan(
+        model, data, rule, schedule, epochs, batch, seed, target, early_stop, freeze, weights, new_head, augment
+    )
     dataset = load(data, seed=seed)
     module = trainable(model, dataset)
     console = Console()

@@ -18,6 +18,7 @@ from convc.errors import ConvcError, RunError
 from convc.nn import Module
 from convc.optim import DEFAULT_MOMENTUM, OPTIMIZERS, Optimizer
 
+AUGMENT_HELP = "Of training images, anew in every epoch: shift:2,flip,cutout:8."
 DATA_HELP = f"{FORMS}."
 MODULE_RULE = "only a model of layers has weights to train and to load"
 FOLDER = click.Path(file_okay=False, path_type=Path)

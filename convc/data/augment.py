@@ -27,6 +27,11 @@ MOST = 2**15
 """Of pixels: more than any side."""
 
 
+def augmentation_text(text: str) -> str:
+    """The steps that the text names, written in one way only; nothing stays nothing. Raises DataError."""
+    return str(Augmentation.parse(text)) if text else ""
+
+
 class Step:
     """One thing that is done to images. A subclass is a frozen dataclass of at most one number, and has a `name`."""
 

@@ -14,8 +14,9 @@ class StudyFacts:
     """What was run, so that the report can say what is missing, and on what it ran.
 
     `settings` with every one of `seeds` were asked for, `epochs` each; `refined` are those that the study added by
-    itself. `optimizer` ("SGD, momentum 0.9"), `schedule`, `machine`, `workers` ("2 single-thread workers") and `budget`
-    are texts, the last one empty where nothing was limited. Seconds are wall time, None where unknown.
+    itself. `optimizer` ("SGD, momentum 0.9"), `schedule`, `augment` (empty where images stay as they are), `machine`,
+    `workers` ("2 single-thread workers") and `budget` (empty where nothing was limited) are texts. Seconds are wall
+    time, None where unknown.
 
     Raises DataError on fewer than two classes, on no seed or setting, and on one that comes twice.
     """
@@ -30,6 +31,7 @@ class StudyFacts:
     batch: int
     optimizer: str
     schedule: str
+    augment: str
     seeds: tuple[int, ...]
     settings: tuple[Setting, ...]
     epochs: int
@@ -56,6 +58,7 @@ class StudyFacts:
 
 def facts_lines(facts: StudyFacts) -> list[tuple[str, str]]:
     """What was run, as (name, text)."""
+    augmented = f"; augmentation: {facts.augment}" if facts.augment else ""
     lines = [
         ("Model", f"{facts.model}, {facts.parameters:,} parameters, mode {facts.mode}"),
         (
@@ -65,7 +68,8 @@ def facts_lines(facts: StudyFacts) -> list[tuple[str, str]]:
         ),
         (
             "Training",
-            f"{facts.optimizer}; schedule: {facts.schedule}; batch {facts.batch}, {count(facts.epochs, 'epoch')}",
+            f"{facts.optimizer}; schedule: {facts.schedule}{augmented}; batch {facts.batch}, "
+            f"{count(facts.epochs, 'epoch')}",
         ),
         ("Runs", f"{count(len(facts.settings), 'setting')}, each with {seeds_text(facts.seeds)}"),
     ]

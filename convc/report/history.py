@@ -109,6 +109,13 @@ class RunHistory:
     def __str__(self) -> str:
         return self.name
 
+    def __repr__(self) -> str:
+        """How far it came, and its lowest validation loss."""
+        best = min(((r.validation_loss, r.epoch) for r in self.epochs if r.finite), default=None)
+        lowest = f", lowest validation loss {best[0]:.4g} at epoch {best[1]}" if best else ""
+        ended = ", stopped" if self.stopped else ", ended by a loss that is no number" if self.ended_early else ""
+        return f"RunHistory {self.name}: {len(self.epochs)} epoch{'' if len(self.epochs) == 1 else 's'}{lowest}{ended}"
+
     @property
     def lr(self) -> float:
         return self.setting.lr

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from convc.checks import choice, instance, seed_of, whole
+from convc.data.augment import augmentation_text
 from convc.errors import DataError, RunError
 from convc.optim import DEFAULT_MOMENTUM, OPTIMIZERS, Optimizer
 from convc.report.history import Setting, rate_text
@@ -35,9 +36,9 @@ class StudyPlan:
     Every rate is trained with every one of `momenta`, and each of these settings with every seed: a seed gives the
     first weights, the order of the images and dropout, the same for all settings. `optimizer` is one of
     convc.optim.OPTIMIZERS, at its defaults; `momenta` are for one that has a momentum: where none is given, (0.9,) for
-    sgd and (0.0,) for rmsprop. `schedule`: see convc.schedule. `refine`: add rates beside the best, within so many
-    epochs of training; True: as many as a third of those asked for. Raises RunError on what is out of range, or comes
-    twice.
+    sgd and (0.0,) for rmsprop. `schedule`: see convc.schedule; `augment`: see convc.data.augment. `refine`: add rates
+    beside the best, within so many epochs of training; True: as many as a third of those asked for. Raises RunError on
+    what is out of range, or comes twice, and DataError on another augmentation.
     """
 
     model: str = "lenet5"
@@ -49,6 +50,7 @@ class StudyPlan:
     momenta: tuple[float, ...] = ()
     optimizer: str = "sgd"
     schedule: str = "constant"
+    augment: str = ""
     target: str = "auto"
     refine: bool | int = False
 
@@ -61,6 +63,7 @@ class StudyPlan:
         if not isinstance(self.refine, bool):
             remedy = "leave out --refine, or give another budget"
             numbers["refine"] = whole(self.refine, "the budget of --refine, in epochs,", 1, remedy=remedy)
+        numbers["augment"] = augmentation_text(self.augment)
         for name, value in numbers.items():
             object.__setattr__(self, name, value)
         for lr in self.rates:
@@ -114,7 +117,7 @@ class StudyPlan:
 
     def fixed(self) -> dict[str, Any]:
         """The settings that no run of the folder may differ in."""
-        names = ("model", "data", "optimizer", "schedule", "batch")
+        names = ("model", "data", "optimizer", "schedule", "augment", "batch")
         return {name: getattr(self, name) for name in names} | {"target": kind_of(resolve_target(self.target))}
 
     def growing(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from time import perf_counter
 
 from convc.checkpoint import checkpoint_bytes, weights_bytes
 from convc.data import Dataset
+from convc.data.augment import Augmentation
 from convc.model_info import ModelInfo
 from convc.report.history import EpochRecord, EpochTiming, RunHistory
 from convc.report.refine import should_stop
@@ -34,8 +35,8 @@ class Payload:
 class Slice:
     """The next part of `run`, which goes on after its epochs so far, and ends with epoch `epochs` at the latest.
 
-    `state` is its checkpoint, and `mark` the name in it. `schedule` and `numbers` are the run's; `rivals`, the best
-    runs so far, are for a run that may be stopped.
+    `state` is its checkpoint, and `mark` the name in it. `schedule`, `augment` and `numbers` are the run's; `rivals`,
+    the best runs so far, are for a run that may be stopped.
     """
 
     run: RunHistory
@@ -43,6 +44,7 @@ class Slice:
     state: bytes
     mark: str
     schedule: str
+    augment: str
     numbers: Mapping[str, float]
     seconds: float
     """After so long, the epoch in progress is the slice's last."""
@@ -104,6 +106,7 @@ def train_slice(payload: Payload, part: Slice, after_batch: Callable[[int], None
         numbers=part.numbers,
         after_epoch=after_epoch,
         after_batch=after_batch,
+        augment=Augmentation.parse(part.augment) if part.augment else None,
     )
     state = checkpoint_bytes(step, part.mark, len(run.epochs))
     weights = None

@@ -1,5 +1,5 @@
 import sys
 from pathlib import Path
 
-# `report_shapes`, the synthetic runs, stands beside the tests, which pytest imports without a package.
+# `made_runs`, runs made up, stands beside the tests, which pytest imports without a package.
 sys.path.insert(0, str(Path(__file__).parent))

@@ -36,6 +36,7 @@ FACTS = StudyFacts(
     batch=128,
     optimizer="SGD, momentum 0.9",
     schedule="constant",
+    augment="",
     seeds=(0, 1, 2),
     settings=tuple(map(Setting, RATES)),
     epochs=12,

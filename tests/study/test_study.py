@@ -492,3 +492,15 @@ def test_what_does_not_fit_together_is_one_line(args: tuple[str, ...], line: str
     assert result.exit_code == 1
     assert line in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_augmentation_is_a_setting_of_the_study(
+    bands: Dataset, shared_model: Module, tmp_path: Path, reports: Reports
+) -> None:
+    plan = replace(PLAN, rates=(0.02,), seeds=(7,), epochs=2)
+    plain = run_study(plan, shared_model, bands, tmp_path / "plain").runs[0]
+    moved = run_study(replace(plan, augment="flip"), shared_model, bands, tmp_path / "moved").runs[0]
+    assert plain.epochs[0].train_loss != moved.epochs[0].train_loss
+    assert reports[1][2].augment == "flip"
+    with pytest.raises(DataError, match="augment"):
+        run_study(plan, shared_model, bands, tmp_path / "moved")

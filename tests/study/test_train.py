@@ -331,3 +331,19 @@ def test_help_shows_an_example(command: str) -> None:
     result = convc(command, "--help")
     assert result.exit_code == 0
     assert f"\n    convc {command} lenet5" in result.output
+
+
+def test_a_run_trains_on_augmented_images(bands: Dataset, shared_model: Module, tmp_path: Path) -> None:
+    plan = replace(PLAN, augment=" shift:1, flip")
+    assert plan.augment == "shift:1,flip"
+    found = run_training(plan, shared_model, bands, tmp_path / "own", resume=False)
+    data = bands.normalized()
+    trainer = compile_trainer(shared_model, data, batch=16, optimizer=PLAN.optimizer, seed=3)
+    shared_model.reset(3)
+    rate, augment = schedule(PLAN.schedule, PLAN.lr, 3), Augmentation.parse("shift:1,flip")
+    results = fit(trainer.step, trainer.evaluation, data, lr=rate, epochs=3, seed=3, augment=augment)
+    assert [r.train_loss for r in found.history] == [r.train_loss for r in results]
+    with pytest.raises(DataError, match="augment"):
+        run_training(replace(plan, augment=""), shared_model, bands, tmp_path / "own", resume=True)
+    with pytest.raises(DataError, match="an augmentation is made of"):
+        replace(plan, augment="shake")
