@@ -4,6 +4,7 @@
     python benchmarks/study_statistics.py record POOL FILE    # some seeds as one small file, for the tests
     python benchmarks/study_statistics.py verdicts POOL       # what each rate is called, by seed and horizon
     python benchmarks/study_statistics.py redraw POOL         # coverage, false findings, agreement, optimism
+    python benchmarks/study_statistics.py stopping POOL       # runs that a refined study would end early
     python benchmarks/study_statistics.py images              # the error that the validation images leave
 
 All but the first two print tables in Markdown; `docs/study-statistics.md` holds them.
@@ -29,12 +30,15 @@ from convc.report.candidates import Candidate, candidates_of
 from convc.report.history import RunHistory, Setting
 from convc.report.intervals import LEVEL, difference_error, loss_error, paired
 from convc.report.recommend import compare, recommend
+from convc.report.refine import should_stop
+from convc.report.run_curves import lowest_level
 from convc.report.summary import Summary, summary_of
+from convc.report.thresholds import NEAR
 from convc.report.verdict import Outcome, Verdict, judge
 
 HORIZONS = (6, 10, 15, 20, 30, 45, 60)
 LETTERS = dict(zip(Outcome, "COIFXDS"))
-BOOTSTRAPS = 999
+BOOTSTRAPS = 499
 Runs = dict[float, list[tuple[RunHistory, Verdict]]]
 
 
@@ -123,7 +127,7 @@ class Population:
 @click.option("--seeds", default="0-23", show_default=True)
 @click.option("--epochs", default=(30, 60), show_default=True, multiple=True)
 @click.option("--sizes", default=(3, 5, 8), show_default=True, multiple=True)
-@click.option("--draws", default=1000, show_default=True)
+@click.option("--draws", default=400, show_default=True)
 def redraw(pool: Path, seeds: str, epochs: tuple[int, ...], sizes: tuple[int, ...], draws: int) -> None:
     runs = read_pool(pool, span(seeds))
     rng = np.random.default_rng(0)
@@ -145,7 +149,7 @@ def redraw(pool: Path, seeds: str, epochs: tuple[int, ...], sizes: tuple[int, ..
     optimism(runs, epochs)
 
 
-def coverage(population: Population, picks: np.ndarray, rng: np.random.Generator) -> tuple[str, str, str]:
+def coverage(population: Population, picks: np.ndarray, rng: np.random.Generator) -> tuple[str, ...]:
     """How often the interval of a difference holds the pool's: Student's t, normal quantile, percentile bootstrap."""
     held: Counter[str] = Counter()
     pairs = list(combinations(population.candidates, 2))
@@ -163,7 +167,7 @@ def coverage(population: Population, picks: np.ndarray, rng: np.random.Generator
     return tuple(f"{held[name] / (len(picks) * len(pairs)):.1%}" for name in ("t", "normal", "bootstrap"))
 
 
-def false_findings(population: Population, picks: np.ndarray) -> tuple[str, str, str]:
+def false_findings(population: Population, picks: np.ndarray) -> tuple[str, ...]:
     """How often a study tells any setting apart from the lowest though all have one mean, without and with Holm's
     correction; and, with the means they have, how often it does so with the wrong sign."""
     plain, corrected, wrong = 0, 0, 0
@@ -185,11 +189,12 @@ def agreement(population: Population, picks: np.ndarray) -> tuple[str, str, str,
     """How often a draw recommends what the whole pool does, or a peer of it; how much more its loss is than the
     lowest, on average, by the pool; and what was taken."""
     whole = recommend(population.summaries, validation_images=IMAGES)
-    losses = {c.setting: c.loss for c in population.candidates}
+    learned = {s.setting: [v.loss for v in s.judged.values() if v.outcome.learned] for s in population.summaries}
+    losses = {setting: mean(of_runs) for setting, of_runs in learned.items() if of_runs}
     taken = [recommend(population.draw(pick), validation_images=IMAGES).setting for pick in picks]
-    counts = Counter(taken)
+    counts, lowest = Counter(taken), min(losses.values())
     peers = counts[whole.setting] + sum(counts[setting] for setting in whole.level)
-    excess = mean(losses.get(setting, math.nan) - min(losses.values()) for setting in taken)
+    excess = mean(losses[setting] - lowest for setting in taken if setting)
     shares = ", ".join(f"{setting} {count / len(taken):.0%}" for setting, count in counts.most_common(4))
     return f"{counts[whole.setting] / len(taken):.0%}", f"{peers / len(taken):.0%}", f"{excess:.4f}", shares
 
@@ -205,7 +210,7 @@ def optimism(runs: dict[float, list[RunHistory]], epochs: Sequence[int]) -> None
     print_table(("learning rate", "epochs", "lowest epoch", "below its neighbours", "lowest level"), rows())
 
 
-def _optimism(runs: Sequence[RunHistory]) -> tuple[str, str, str]:
+def _optimism(runs: Sequence[RunHistory]) -> tuple[str, ...]:
     verdicts = [judge(run, CLASSES, IMAGES) for run in runs]
     learned = [(run, verdict.loss) for run, verdict in zip(runs, verdicts) if verdict.outcome.learned]
     if not learned:
@@ -215,6 +220,34 @@ def _optimism(runs: Sequence[RunHistory]) -> tuple[str, str, str]:
     beside = [mean(curve[i] for i in (k - 1, k + 1) if 0 <= i < len(curve)) for curve, k in zip(curves, at)]
     lowest = mean(map(min, curves))
     return f"{lowest:.4f}", f"{1 - lowest / mean(beside):.0%}", f"{mean(level for _, level in learned):.4f}"
+
+
+@main.command()
+@click.argument("pool", type=click.Path(path_type=Path, exists=True))
+@click.option("--seeds", default="0-11", show_default=True)
+@click.option("--epochs", default=(30, 60), show_default=True, multiple=True)
+@click.option("--best", default=0.02, show_default=True, help="The rate of the setting that the others have to reach.")
+def stopping(pool: Path, seeds: str, epochs: tuple[int, ...], best: float) -> None:
+    """How often a refined run would be stopped, among those that come within 10 % of the best setting and those that
+    do not; the best setting has three seeds, every three in turn."""
+    runs = read_pool(pool, span(seeds))
+
+    def rows() -> Iterator[Sequence[object]]:
+        for horizon in epochs:
+            cut = {lr: [first_epochs(run, horizon) for run in of_rate] for lr, of_rate in runs.items()}
+            found: Counter[tuple[bool, bool]] = Counter()
+            for first in range(0, len(cut[best]), 3):
+                reference = cut[best][first : first + 3]
+                bar = (1 + NEAR) * max(map(lowest_level, reference))
+                for run in (run for of_rate in cut.values() for run in of_rate if not run.ended_early):
+                    stopped = any(should_stop(first_epochs(run, n), reference, CLASSES) for n in range(1, horizon))
+                    found[lowest_level(run) <= bar, stopped] += 1
+            yield (
+                horizon,
+                *(f"{found[good, True]} of {found[good, True] + found[good, False]}" for good in (True, False)),
+            )
+
+    print_table(("epochs", "stopped of those that catch up", "stopped of the others"), rows())
 
 
 @main.command()

@@ -10,7 +10,8 @@ from statistics import mean, median
 from convc.report.history import RunHistory, Setting
 from convc.report.intervals import loss_error
 from convc.report.summary import Summary
-from convc.report.verdict import LOSS_FLOOR, NEAR, Outcome
+from convc.report.thresholds import LOSS_FLOOR, NEAR
+from convc.report.verdict import Outcome
 
 
 @dataclass(frozen=True)

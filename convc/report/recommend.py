@@ -13,7 +13,8 @@ from convc.report.history import rate_text
 from convc.report.intervals import LEVEL, difference_error, holm, paired
 from convc.report.refine import beside, step_down
 from convc.report.summary import Comparison, Recommendation, Summary
-from convc.report.verdict import MIN_EPOCHS, NEAR, Outcome
+from convc.report.thresholds import MIN_EPOCHS, NEAR
+from convc.report.verdict import Outcome
 
 INCOMPLETE = (
     "No setting can be recommended: the study is not complete, and settings are compared over the same seeds and "
@@ -68,7 +69,8 @@ def compare(reference: Candidate, others: Sequence[Candidate], images: int) -> t
     found = [paired([b - a for a, b in zip(reference.losses, other.losses)]) for other in others]
     corrected = holm([p for *_, p in found])
     seeds = len(reference.losses)
-    errors = [difference_error(reference.error(images), other.error(images)) for other in others]
+    own = reference.error(images)
+    errors = [difference_error(own, other.error(images)) for other in others]
     return tuple(
         Comparison(other.setting, seeds, mean, low, high, p, error, p < 1 - LEVEL)
         for other, (mean, low, high, _), p, error in zip(others, found, corrected, errors)
@@ -93,7 +95,7 @@ def _peers(chosen: Candidate, level: Sequence[Candidate], comparisons: Sequence[
         names = _listed([str(chosen.setting), *(str(c.setting) for c in level)])
         relation = f"are within {NEAR:.0%} of each other" if seeds == 1 else "cannot be told apart"
         yield f"{names} {relation}; {chosen.setting} is taken because it comes near its lowest first,"
-        yield f"by epoch {chosen.cost:g}."
+        yield f"by epoch {chosen.cost:.0f}."
     peers = [c.setting for c in level]
     unproved = [str(c.setting) for c in comparisons if not c.apart and c.setting not in peers]
     if unproved and seeds > 1:
@@ -124,8 +126,8 @@ def _advice(chosen: Candidate, tried: Sequence[float], look: Sequence[float]) ->
 
 def _images(chosen: Candidate, images: int) -> str:
     return (
-        f"More seeds do not help against the number of validation images, {images}: with others, the loss would be "
-        f"another by about {chosen.error(images):.3f} (one standard error)."
+        f"All seeds are validated on the same {images} images: as many others would move the loss by about "
+        f"{chosen.error(images):.3f} (one standard error), and more seeds do not help against that."
     )
 
 

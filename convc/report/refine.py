@@ -8,8 +8,10 @@ from itertools import pairwise
 
 from convc.report.candidates import candidates_of, near_best
 from convc.report.history import RunHistory
+from convc.report.run_curves import levels, lowest_level
 from convc.report.summary import Summary
-from convc.report.verdict import LOSS_FLOOR, MIN_EPOCHS, judge, levels, lowest_level
+from convc.report.thresholds import LOSS_FLOOR, MIN_EPOCHS
+from convc.report.verdict import judge
 
 # Of the best setting's validation loss: a run that is heading for more than this above it is stopped.
 HOPELESS = 0.20
@@ -64,7 +66,7 @@ def should_stop(run: RunHistory, best: Sequence[RunHistory], classes: int) -> bo
     validation loss would end above the lowest levels of all of `best`, by 20 %, if it went on to fall as it did from
     the second to the last third of its epochs so far. `docs/study-statistics.md` says how often that is wrong.
     """
-    count, planned = len(run.epochs), max(len(other.epochs) for other in best)
+    count, planned = len(run.epochs), max((len(other.epochs) for other in best), default=0)
     if run.ended_early or count < max(MIN_EPOCHS, planned // 3) or count >= planned:
         return False
     if not judge(run, classes).outcome.learned:

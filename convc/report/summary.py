@@ -9,7 +9,8 @@ from statistics import median_low
 
 from convc.errors import DataError
 from convc.report.history import RunHistory, Setting
-from convc.report.verdict import IMAGES, Outcome, Verdict, judge
+from convc.report.thresholds import IMAGES
+from convc.report.verdict import Outcome, Verdict, judge
 
 # (one run, several runs), where several settings or seeds are counted.
 SHORT = {
@@ -107,9 +108,10 @@ def _unjudged(runs: Sequence[RunHistory]) -> str:
 class Comparison:
     """Another setting's validation loss less the recommended one's, paired by seed, in nats.
 
-    `low` to `high` is the 95 % interval of the mean difference by Student's t with n-1 degrees of freedom, `p` the
-    two-sided p-value after Holm's correction over all comparisons of the study; `apart` is p < 0.05. `images` is the
-    standard error that comes from the finite number of validation images. All are nan where one seed is too few.
+    A run's loss is the lowest level of its validation loss. `low` to `high` is the 95 % interval of the mean difference
+    by Student's t with n-1 degrees of freedom, `p` the two-sided p-value after Holm's correction over all comparisons
+    of the study; `apart` is p < 0.05. With one seed the three are nan, and nothing is apart. `images` is about the
+    standard error that comes from the number of validation images, which more seeds do not lessen: rather too large.
     """
 
     setting: Setting
@@ -126,7 +128,8 @@ class Comparison:
 class Recommendation:
     """The setting to take, or None where the study supports none; `why` is a few sentences.
 
-    `level` are the settings that cannot be told apart from it, `look` the learning rates that are worth trying next.
+    `level` are the settings that are near it and cannot be told apart from it (with one seed: that are near it), in the
+    order of their losses; `look` are the learning rates that are worth trying next.
     """
 
     setting: Setting | None

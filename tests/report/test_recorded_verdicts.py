@@ -8,7 +8,8 @@ from made_runs import first, recorded
 
 from convc.report.history import Setting
 from convc.report.summary import summarise
-from convc.report.verdict import MIN_EPOCHS, Outcome, Verdict, judge
+from convc.report.thresholds import MIN_EPOCHS
+from convc.report.verdict import Outcome, Verdict, judge
 
 C, O, I, F, X, D = list(Outcome)[:6]
 SEEDS = range(6)

@@ -8,8 +8,9 @@ from made_runs import first, recorded, run
 
 from convc.report.history import RunHistory, Setting
 from convc.report.refine import next_rates, should_stop, step_down, step_up
+from convc.report.run_curves import lowest_level
 from convc.report.summary import Summary, summarise
-from convc.report.verdict import NEAR, lowest_level
+from convc.report.thresholds import NEAR
 
 
 def settled(lr: float, loss: float) -> Summary:
@@ -93,3 +94,7 @@ def test_no_run_is_stopped_early_on_or_at_its_end() -> None:
     assert not should_stop(made, BEST, 10)
     lost = replace(made.epochs[0], validation_loss=float("nan"), validation_accuracy=float("nan"))
     assert not should_stop(replace(made, epochs=(lost,)), BEST, 10)
+
+
+def test_with_nothing_to_catch_up_with_no_run_is_stopped() -> None:
+    assert not should_stop(recorded()[1.0, 0], [], 10)

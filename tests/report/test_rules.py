@@ -1,48 +1,52 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convc.report import intervals, verdict
+from convc.report import intervals, run_curves, thresholds
 from convc.report.rules import rules
-from convc.report.verdict import Outcome, chance_bound
+from convc.report.run_curves import chance_bound
+from convc.report.verdict import Outcome
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "value", "shown"),
+    ("name", "value", "shown"),
     [
-        (verdict, "MIN_EPOCHS", 41, "Fewer than 41 epochs"),
-        (verdict, "LEVEL_EPOCHS", 17, "median over 17 neighbouring"),
-        (verdict, "CHANCE_ERRORS", 7, "7 standard errors of it"),
-        (verdict, "DROP_ERRORS", 9, "9 standard errors of the difference"),
-        (verdict, "KEPT", 0.37, "less than 37%"),
-        (verdict, "LOST_ACCURACY", 0.29, "more than 29 points"),
-        (verdict, "SLOW_START_SHARE", 0.83, "at least 83% of"),
-        (verdict, "LOSS_SWING", 0.38, "more than 38%"),
-        (verdict, "TRAIN_SWING", 0.53, "more than 53%"),
-        (verdict, "TRAIN_RISES", 0.61, "at least 61%"),
-        (verdict, "WILD_SWING", 0.79, "more than 79%"),
-        (verdict, "NEAR", 0.13, "Near is 13%"),
-        (verdict, "LEARNED_BY_HEART", 0.77, "above 77%"),
-        (verdict, "LOSS_FLOOR", 0.0123, "with 0.0123 added"),
-        (verdict, "LOWEST_SWINGS", 8, "and 8 swings"),
-        (verdict, "THIRD_SWINGS", 6.5, "Noise is 6.5 swings"),
+        ("MIN_EPOCHS", 41, "Fewer than 41 epochs"),
+        ("LEVEL_EPOCHS", 17, "median over 17 neighbouring"),
+        ("CHANCE_ERRORS", 7, "7 standard errors of it"),
+        ("DROP_ERRORS", 9, "9 standard errors of the difference"),
+        ("KEPT", 0.37, "less than 37%"),
+        ("LOST_ACCURACY", 0.29, "more than 29 points"),
+        ("SLOW_START_SHARE", 0.83, "at least 83% of"),
+        ("LOSS_SWING", 0.38, "more than 38%"),
+        ("TRAIN_SWING", 0.53, "more than 53%"),
+        ("TRAIN_RISES", 0.61, "at least 61%"),
+        ("WILD_SWING", 0.79, "more than 79%"),
+        ("NEAR", 0.13, "Near is 13%"),
+        ("LEARNED_BY_HEART", 0.77, "above 77%"),
+        ("LOSS_FLOOR", 0.0123, "with 0.0123 added"),
+        ("LOWEST_SWINGS", 8, "and 8 swings"),
+        ("THIRD_SWINGS", 6.5, "Noise is 6.5 swings"),
     ],
 )
 def test_the_stated_rules_follow_the_constants(
-    monkeypatch: pytest.MonkeyPatch, module: object, name: str, value: float, shown: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: float, shown: str
 ) -> None:
     assert shown not in " ".join(text for _, text in rules(10))
-    monkeypatch.setattr(module, name, value)
+    for module in (thresholds, run_curves):  # which has taken some by name
+        monkeypatch.setattr(module, name, value, raising=False)
     assert shown in " ".join(text for _, text in rules(10))
 
 
 def test_every_constant_of_the_verdicts_is_stated() -> None:
-    stated = {name for _, name, *_ in _cases()}
-    constants = {name for name in vars(verdict) if name.isupper() and not name.startswith("_")}
+    stated = {name for name, *_ in _cases()}
+    constants = {name for name in vars(thresholds) if name.isupper() and not name.startswith("_")}
     assert constants - stated == {"IMAGES"}
 
 
-def _cases() -> list[tuple[object, str, float, str]]:
+def _cases() -> list[tuple[str, float, str]]:
     (mark,) = test_the_stated_rules_follow_the_constants.pytestmark  # type: ignore[attr-defined]
     return list(mark.args[1])
 
@@ -57,6 +61,12 @@ def test_every_rule_that_decides_is_named() -> None:
         assert f"({rule})" in text
     for rule in ("overfits", "unsettled", "late", "near the lowest"):
         assert f"({rule})" in text
+
+
+def test_the_document_states_the_rules() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "study-statistics.md").read_text()
+    for name, text in rules(10):
+        assert f"**{name}**: {text}" in " ".join(document.split())
 
 
 @given(st.integers(2, 1000), st.integers(50, 10_000))

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from made_runs import CHANCE_LOSS, first, noisy, outcome, run, shape
 
 from convc.report.history import EpochRecord, RunHistory, Setting
-from convc.report.verdict import MIN_EPOCHS, Outcome, chance_bound, judge, levels
+from convc.report.run_curves import chance_bound, levels
+from convc.report.thresholds import MIN_EPOCHS
+from convc.report.verdict import Outcome, judge
 
 SHAPES = {
     "converges": Outcome.CONVERGED,
@@ -102,6 +104,20 @@ def test_a_noisy_plateau_is_not_called_by_its_luck(accuracy: float, epochs: int,
     plateau = run(np.full(epochs, 0.1), np.full(epochs, 0.2), np.full(epochs, accuracy))
     found = [outcome(noisy(plateau, rng, loss=noise)) for _ in range(200)]
     assert found.count(Outcome.CONVERGED) >= 0.95 * len(found)
+
+
+def test_the_epoch_of_convergence_is_near_the_true_one_in_95_percent_of_redraws() -> None:
+    rng = np.random.default_rng(30)
+    made = shape("converges", 30)
+    found = [judge(noisy(made, rng, loss=0.08), 10).arrival for _ in range(200)]
+    true = judge(made, 10).arrival
+    assert true
+    assert sum(arrival is not None and abs(arrival - true) <= 30 / 5 for arrival in found) >= 0.95 * len(found)
+
+
+def test_losses_that_fall_but_are_worse_than_a_guess_are_no_slow_start() -> None:
+    loss = np.linspace(5, 2.4, 12)
+    assert outcome(run(loss, loss, np.full(12, 0.1))) is Outcome.DIVERGED
 
 
 @pytest.mark.parametrize("epochs", range(6, 31))
