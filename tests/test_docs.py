@@ -221,7 +221,7 @@ def test_what_is_named_exists(document: str) -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), (
             f"{document}: no target {target} in the Makefile"
         )
-    for command in re.findall(r"(?:`|\$ |bin/)convc ([a-z]+)", text):
+    for command in re.findall(r"(?:`|\$ |bin/)convc ([a-z]+(?:-[a-z]+)*)", text):
         assert main.get_command(None, command) is not None, f"{document}: convc has no command {command}"  # type: ignore[arg-type]
 
 

@@ -18,6 +18,7 @@ main = LazyGroup(
         "study": ("convc.cli.study:study", "Train one model at several learning rates, and report."),
         "train": ("convc.cli.train:train", "Train a model on a data set."),
         "eval": ("convc.cli.evaluate:evaluate", "Loss and accuracy of trained weights on a data set."),
+        "lr-find": ("convc.cli.lr_find:lr_find", "Suggest a learning rate by a range test."),
         "compile": ("convc.cli.compile:compile_", "Write a program to a folder: IR, source and manifest."),
         "run": ("convc.cli.run:run", "Run a program once and check its results, in the emulator or as C."),
         "inspect": ("convc.cli.inspect:inspect", "Show a program: kernels, source, what each pass did."),

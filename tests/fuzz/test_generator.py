@@ -62,7 +62,7 @@ def scaled_sum() -> Iterator[str]:
 
 
 def test_a_new_operator_is_drawn_for_being_registered(scaled_sum: str) -> None:
-    found = [n for seed in range(100) for n in draw_graph(Random(seed)).nodes if n.op.name == scaled_sum]
+    found = [n for seed in range(200) for n in draw_graph(Random(seed)).nodes if n.op.name == scaled_sum]
     assert len({n.op for n in found}) > 1, "with different attributes"
 
 

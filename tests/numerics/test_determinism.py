@@ -10,6 +10,7 @@ import pytest
 
 import convc
 from convc.ir.types import Rows
+from convc.optim import Optimizer
 from convc.testing import random_inputs
 from tests.numerics.cases import FAMILIES
 from tests.numerics.helpers import call, combined
@@ -22,7 +23,10 @@ def threads_as_before() -> Iterator[None]:
     convc.set_num_threads(before)
 
 
-def trained(seed: int, threads: int, optimizer: convc.SGD | convc.Adam) -> dict[str, str]:
+CLIPPED = convc.RMSprop(clip_norm=0.1)
+
+
+def trained(seed: int, threads: int, optimizer: Optimizer) -> dict[str, str]:
     """LeNet-5 after six steps, the last on a partial batch: a digest of every tensor's bytes, and of the losses."""
     convc.set_num_threads(threads)
     net = convc.models.lenet5()
@@ -37,8 +41,10 @@ def trained(seed: int, threads: int, optimizer: convc.SGD | convc.Adam) -> dict[
     return digests | {"losses": repr(numbers)}
 
 
-@pytest.mark.parametrize("optimizer", [convc.SGD(lr=0.1, momentum=0.9), convc.Adam()], ids=["momentum", "adam"])
-def test_training_gives_the_same_bytes_on_any_number_of_threads(optimizer: convc.SGD | convc.Adam) -> None:
+@pytest.mark.parametrize(
+    "optimizer", [convc.SGD(lr=0.1, momentum=0.9), convc.Adam(), CLIPPED], ids=["momentum", "adam", "clipped"]
+)
+def test_training_gives_the_same_bytes_on_any_number_of_threads(optimizer: Optimizer) -> None:
     once = trained(3, 1, optimizer)
     for threads in (1, 2, 3):
         assert trained(3, threads, optimizer) == once, f"{threads} threads"
