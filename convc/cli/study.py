@@ -192,16 +192,21 @@ def table(result: StudyResult) -> Table:
     return rows
 
 
-CAPTION = "Medians over the seeds, at the epoch with the lowest validation loss of each run."
+CAPTION = (
+    "Medians over the seeds: the lowest level of the validation loss, and the test\naccuracy of the weights with the "
+    "lowest one."
+)
 
 
 def show_comparison(console: Console, folders: tuple[Path, ...], out: Path | None) -> None:
     """Print what `compare_studies` finds, and write it where `out` says."""
     found = compare_studies(folders)
-    rows = Table(*found.columns)
-    for row in found.rows:
-        rows.add_row(*row)
-    console.print(rows)
+    for folder in dict.fromkeys(row[0] for row in found.rows):
+        rows = Table(*found.columns[1:], title=folder, title_justify="left")
+        for name, *cells in found.rows:
+            if name == folder:
+                rows.add_row(*cells)
+        console.print(rows)
     for line in found.notes:
         console.print(line, highlight=False, markup=False)
     if out is not None:

@@ -95,7 +95,7 @@ def _peers(chosen: Candidate, level: Sequence[Candidate], comparisons: Sequence[
         names = _listed([str(chosen.setting), *(str(c.setting) for c in level)])
         relation = f"are within {NEAR:.0%} of each other" if seeds == 1 else "cannot be told apart"
         yield f"{names} {relation}; {chosen.setting} is taken because it comes near its lowest first,"
-        yield f"by epoch {chosen.cost:g}."
+        yield f"by epoch {chosen.cost:.0f}."
     peers = [c.setting for c in level]
     unproved = [str(c.setting) for c in comparisons if not c.apart and c.setting not in peers]
     if unproved and seeds > 1:

@@ -15,6 +15,7 @@ from convc.errors import DataError
 from convc.report.intervals import paired
 from convc.report.recommend import recommend
 from convc.report.summary import Summary, summarise
+from convc.report.tables import best_epoch
 from convc.study.folder import Stored, read_study
 
 COLUMNS = ("study", "rate", "verdict", "validation loss", "test accuracy", "difference")
@@ -41,11 +42,11 @@ class StudyComparison:
 def compare_studies(folders: Sequence[Path | str]) -> StudyComparison:
     """Compare finished studies by what their folders hold.
 
-    Validation losses are medians over seeds of the lowest level of each run, test accuracies the medians of what its
-    weights of the lowest validation loss have. A difference is the mean over the seeds that both have of the validation
-    loss less that of the setting which the first study recommends (or has the lowest loss), with its 95 % interval;
-    there is one where the studies have the same data. Raises DataError for fewer than two studies, a folder that
-    holds none, and one that is not finished.
+    Validation losses are medians, over the seeds whose run learned, of its lowest level; test accuracies are medians of
+    what each run's weights of the lowest validation loss have. A difference is the mean, over the seeds that both have,
+    of the validation loss less that of the setting which the first study recommends, with its 95 % interval; there is
+    one where the studies have the same data. Raises DataError for fewer than two studies, a folder that holds none, and
+    one that is not finished.
     """
     paths = [Path(folder) for folder in folders]
     if len(paths) < 2 or len({path.resolve() for path in paths}) < len(paths):
@@ -100,15 +101,12 @@ def _reference(summaries: Sequence[Summary], settings: Mapping[str, Any]) -> Sum
 
 
 def _figures(summary: Summary) -> tuple[str, str]:
-    best = [min(finite, key=lambda r: r.validation_loss) for run in summary.runs if (finite := _finite(run.epochs))]
-    if not best:
-        return "never finite", "never finite"
-    loss = median(record.validation_loss for record in best)
-    return f"{loss:.4f}", f"{median(record.test_accuracy for record in best):.1%}"
-
-
-def _finite(records: Sequence[Any]) -> list[Any]:
-    return [record for record in records if record.finite]
+    losses = [v.loss for v in summary.judged.values() if math.isfinite(v.loss)]
+    best = [record for record in map(best_epoch, summary.runs) if record is not None]
+    return (
+        f"{median(losses):.3f}" if losses else "none learned" if summary.judged else "no verdict",
+        f"{median(record.test_accuracy for record in best):.1%}" if best else "never finite",
+    )
 
 
 def _difference(summary: Summary, reference: Summary) -> str:
