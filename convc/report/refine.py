@@ -10,7 +10,7 @@ from convc.report.candidates import candidates_of, near_best
 from convc.report.history import RunHistory
 from convc.report.run_curves import levels, lowest_level
 from convc.report.summary import Summary
-from convc.report.thresholds import LOSS_FLOOR, MIN_EPOCHS
+from convc.report.thresholds import IMAGES, LOSS_FLOOR, MIN_EPOCHS
 from convc.report.verdict import judge
 
 # Of the best setting's validation loss: a run that is heading for more than this above it is stopped.
@@ -59,7 +59,7 @@ def beside(lr: float, tried: Iterable[float]) -> tuple[float, ...]:
     return tuple(found)
 
 
-def should_stop(run: RunHistory, best: Sequence[RunHistory], classes: int) -> bool:
+def should_stop(run: RunHistory, best: Sequence[RunHistory], classes: int, images: int = IMAGES) -> bool:
     """Whether `run`, of a rate that the study added, cannot catch up with `best`, the runs of the best setting.
 
     Not before a third of the epochs that `best` has. Then a run that diverged or collapsed is stopped; and one whose
@@ -69,7 +69,7 @@ def should_stop(run: RunHistory, best: Sequence[RunHistory], classes: int) -> bo
     count, planned = len(run.epochs), max((len(other.epochs) for other in best), default=0)
     if run.ended_early or count < max(MIN_EPOCHS, planned // 3) or count >= planned:
         return False
-    if not judge(run, classes).outcome.learned:
+    if not judge(run, classes, images).outcome.learned:
         return True
     third = count // 3
     thirds = levels([math.log(record.validation_loss + LOSS_FLOOR) for record in run.epochs], third)

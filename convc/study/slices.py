@@ -79,7 +79,7 @@ def train_slice(payload: Payload, part: Slice, after_batch: Callable[[int], None
     step, evaluation, dataset = payload.trainer.step, payload.trainer.evaluation, payload.dataset
     store, began = step.parameters, perf_counter()
     run, timings, best = part.run, [], None
-    if _stopped(run, part.rivals, dataset.classes):
+    if _stopped(run, part.rivals, dataset):
         return SliceResult(replace(run, stopped=True), (), part.state, None)
 
     def after_epoch(result: EpochResult) -> bool:
@@ -91,7 +91,7 @@ def train_slice(payload: Payload, part: Slice, after_batch: Callable[[int], None
         timings.append(EpochTiming(run.name, result.epoch, result.seconds, result.images_per_second))
         if best_epoch(run) == result.epoch:
             best = result.epoch, store.snapshot(store.names("parameter"))
-        run = replace(run, stopped=_stopped(run, part.rivals, dataset.classes))
+        run = replace(run, stopped=_stopped(run, part.rivals, dataset))
         return run.stopped or perf_counter() - began > part.seconds
 
     store.from_bytes(part.state, Path(f"the state of {run}"), finite=False)  # of a run that diverged, too
@@ -117,5 +117,10 @@ def train_slice(payload: Payload, part: Slice, after_batch: Callable[[int], None
     return SliceResult(run, tuple(timings), state, weights)
 
 
-def _stopped(run: RunHistory, rivals: tuple[RunHistory, ...], classes: int) -> bool:
-    return bool(rivals) and bool(run.epochs) and not run.ended_early and should_stop(run, rivals, classes)
+def _stopped(run: RunHistory, rivals: tuple[RunHistory, ...], data: Dataset) -> bool:
+    return (
+        bool(rivals)
+        and bool(run.epochs)
+        and not run.ended_early
+        and should_stop(run, rivals, data.classes, len(data.validation))
+    )

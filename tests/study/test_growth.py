@@ -183,7 +183,7 @@ def offers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         rates = {summary.setting.lr for summary in summaries}
         return tuple(lr for lr in (0.07, 0.05) if lr not in rates)[: min(count, 1)]
 
-    def should_stop(run: RunHistory, best: tuple[RunHistory, ...], classes: int) -> bool:
+    def should_stop(run: RunHistory, best: tuple[RunHistory, ...], classes: int, images: int) -> bool:
         assert {other.setting.lr for other in best} <= {0.1, 0.02}
         return run.lr == 0.07 and len(run.epochs) >= 2
 
