@@ -22,7 +22,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 import convc
 from convc.errors import ConvcError
-from convc.optim import SGD, Adam, Optimizer
+from convc.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from tests.machine import wrong
 from tests.machine.compiled import Compiled
 from tests.machine.nets import IMAGE, NETS, Net, Row
@@ -33,13 +33,16 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "momentum": SGD(momentum=0.9),
     "nesterov": SGD(momentum=0.9, nesterov=True),
     "adam": Adam(),
+    "adamw": AdamW(weight_decay=0.1),
+    "rmsprop": RMSprop(momentum=0.9),
+    "clipped": SGD(momentum=0.9, clip_norm=0.5),
 }
 SEEDS = (0, 1, 2**63, 2**63 + 1, 2**64 - 1)
 CAPACITIES = (1, 3, 5)
 SMALL = st.integers(0, 3)
 CHOICES: dict[str, st.SearchStrategy[Any]] = {
     "mode": st.sampled_from(["train", "eval", "train", "infer", "train"]),
-    "optimizer": st.sampled_from(["adam", "momentum", "adam", "nesterov", "sgd"]),
+    "optimizer": st.sampled_from(["adam", *OPTIMIZERS]),
     "capacity": st.sampled_from(CAPACITIES),
     "seed": st.sampled_from(SEEDS),
 }

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parent.parent.parent
 STEPS = 12
 ALL = (
     "compile infer", "compile eval", "compile train sgd", "compile train momentum", "compile train nesterov",
-    "compile train adam", "call infer", "call eval", "call train", "call into its input", "call from threads, infer",
+    "compile train adam", "compile train adamw", "compile train rmsprop", "compile train clipped",
+    "call infer", "call eval", "call train", "call into its input", "call from threads, infer",
     "call from threads, eval", "call from threads, train", "keep weights", "keep all", "keep snapshot", "load",
     "load refused", "restore", "restore refused", "reset", "deepcopy of a model", "pickle of a model",
     "deepcopy of a program", "pickle of a program", "equal", "refused",

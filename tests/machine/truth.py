@@ -52,6 +52,14 @@ class View:
     store: ParameterStore
     names: Mapping[str, Key]
 
+    def state_of(self, name: str) -> tuple[str, str]:
+        """`conv1.weight`, `adamw.m` of conv1.weight.adamw.m; no parameter where a name belongs to none."""
+        words = name.split(".")
+        for count in range(len(words) - 1, 0, -1):
+            if (base := ".".join(words[:count])) in self.names:
+                return base, ".".join(words[count:])
+        return "", name
+
     def read(self, truth: Truth) -> None:
         """What has just come into the store is the truth from now on: first values, and state, which is zero."""
         for name in self.store.names("parameter"):
@@ -59,7 +67,7 @@ class View:
                 truth.values[self.names[name]] = self.store[name].copy()
         for name in self.store.names("state"):
             found = self.store[name]
-            base, _, last = name.rpartition(".")
+            base, last = self.state_of(name)
             if base not in self.names:
                 truth.counts.setdefault(name, 0)
             elif (self.names[base], last) not in truth.state:
@@ -70,7 +78,7 @@ class View:
         for name in self.store.names("parameter"):
             truth.values[self.names[name]] = self.store[name].copy()
         for name in self.store.names("state"):
-            base, _, last = name.rpartition(".")
+            base, last = self.state_of(name)
             if base in self.names:
                 truth.state[self.names[base], last] = self.store[name].copy()
 
@@ -82,7 +90,7 @@ class View:
         for name, key in zip(names, keys):
             assert self.store[name].tobytes() == truth.values[key].tobytes(), f"{name} has changed, or is another"
         for name in self.store.names("state"):
-            base, _, last = name.rpartition(".")
+            base, last = self.state_of(name)
             if base in self.names:
                 wanted = truth.state[self.names[base], last]
                 assert self.store[name].tobytes() == wanted.tobytes(), f"{name} has changed, or is another"
@@ -103,7 +111,7 @@ class View:
                 return np.asarray(float(fold_seed(x) if v.name == "seed" else np.float32(x)))
             if role == "parameter":
                 return np.asarray(truth.values[self.names[v.name]], np.float64)
-            base, _, last = v.name.rpartition(".")
+            base, last = self.state_of(v.name)
             if base in self.names:
                 return np.asarray(truth.state[self.names[base], last], np.float64)
             return np.asarray(float(truth.counts[v.name]))

@@ -9,7 +9,7 @@ import numpy as np
 import convc
 from convc.compiler import model_graph, trace_of
 from convc.ir.core import Graph
-from convc.optim import SGD, Adam, Optimizer
+from convc.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from convc.passes.pipeline import Trace
 from convc.runtime import cpu
 from convc.testing import random_inputs
@@ -19,6 +19,8 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": SGD(),
     "nesterov": SGD(momentum=0.9, nesterov=True),
     "adam": Adam(),
+    "adamw": AdamW(),
+    "clipped": RMSprop(momentum=0.9, clip_norm=0.5),
 }
 SMALL_STEP = {"lr": 1e-3, "weight_decay": 1e-2}
 

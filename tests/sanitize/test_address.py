@@ -35,6 +35,8 @@ MODES = {
     "sgd": ("train", "sgd"),
     "nesterov": ("train", "nesterov"),
     "adam": ("train", "adam"),
+    "adamw": ("train", "adamw"),
+    "clipped": ("train", "clipped"),
 }
 
 

@@ -32,6 +32,7 @@ def test_every_operator(family: str, thread_driver: Path, tmp_path: Path) -> Non
     [
         ("lenet5", 20, (20, 20, 17, 3, 20, 1) * 3, "nesterov"),
         ("lenet5", 20, (20, 20, 17, 3, 20, 1) * 3, "adam"),
+        ("lenet5", 20, (20, 20, 17, 3, 20, 1) * 3, "clipped"),
         ("vgg_small", 5, (5, 2, 5), "sgd"),
     ],
 )
