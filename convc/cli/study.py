@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from convc.cli.study_live import StudyDisplay
+from convc.cli.tables import print_table
 from convc.cli.training import AUGMENT_HELP, DATA_HELP, FOLDER, interruptible, run_options, trainable
 from convc.cli.usage import is_number
 from convc.data import load
 from convc.errors import RunError
 from convc.optim import OPTIMIZERS
 from convc.report.history import rate_text
-from convc.report.tables import headline, setting_row
 from convc.runtime.pool import get_num_threads
 from convc.runtime.targets import kind_of, resolve_target
 from convc.schedule import FORMS
@@ -27,12 +27,12 @@ from convc.study import (
     Dask,
     Processes,
     StudyPlan,
-    StudyResult,
     Workers,
     compare_studies,
     run_study,
     seeds_from,
 )
+from convc.study.result import CAPTION
 
 SEVERAL: Mapping[str, Callable[[str], bool]] = {
     "--lr": is_number,
@@ -158,8 +158,8 @@ def study(
     resume = f"interrupted; {out} keeps the finished epochs: run the same command again to resume"
     with interruptible(resume), StudyDisplay(console, plan, len(dataset.train)) as display:
         result = run_study(plan, module, dataset, out, display, crew)
-    console.print(table(result))
-    for line in (headline(result.recommendation, result.facts, ()), result.recommendation.why):
+    print_table(result.table())
+    for line in (CAPTION, "", result.headline, result.recommendation.why):
         console.print(line, highlight=False, markup=False)
     console.print(f"report: {result.report}", highlight=False, markup=False, soft_wrap=True)
 
@@ -178,24 +178,6 @@ def make_workers(plan: StudyPlan, jobs: int | None, address: str | None) -> Work
     count = Processes(get_num_threads() if jobs is None else jobs).jobs
     count = min(count, len(plan.settings) * len(plan.seeds))
     return Processes(count) if count > 1 else None
-
-
-def table(result: StudyResult) -> Table:
-    """A row for each setting: its verdict, and medians over its seeds."""
-    rows = Table("rate", "verdict", "validation loss", "test accuracy", caption=CAPTION, caption_justify="left")
-    for summary in result.summaries:
-        recommended = summary.setting == result.recommendation.setting
-        row = setting_row(summary, result.facts, recommended)
-        added = "" if summary.asked else " (added)"
-        cells = row.setting + added, row.words, row.loss.main, row.accuracy.main
-        rows.add_row(*cells, style="bold" if recommended else None)
-    return rows
-
-
-CAPTION = (
-    "Medians over the seeds: the lowest level of the validation loss, and the test\naccuracy of the weights with the "
-    "lowest one."
-)
 
 
 def show_comparison(console: Console, folders: tuple[Path, ...], out: Path | None) -> None:

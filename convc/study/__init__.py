@@ -4,8 +4,9 @@
 """
 
 from convc.study.compare import StudyComparison, compare_studies
-from convc.study.engine import StudyResult, run_study
+from convc.study.engine import run_study
 from convc.study.plan import RATES, SEEDS, StudyPlan, seeds_from
+from convc.study.result import StudyResult
 from convc.study.watch import StudyWatch
 from convc.study.workers import Dask, Processes, Workers
 

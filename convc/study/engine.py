@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -27,6 +27,7 @@ from convc.report.summary import Recommendation, Summary, summarise
 from convc.runtime.targets import kind_of, resolve_target
 from convc.study.folder import Key, StudyFolder
 from convc.study.plan import StudyPlan
+from convc.study.result import StudyResult
 from convc.study.slices import Payload, Slice, SliceResult
 from convc.study.watch import StudyWatch
 from convc.study.workers import Crew, InProcess, Workers
@@ -34,21 +35,6 @@ from convc.train import Trainer, compile_trainer
 
 SLICE_SECONDS = 1.0
 """About how long a run is trained between two checkpoints; an epoch is the least."""
-
-
-@dataclass(frozen=True)
-class StudyResult:
-    """What a study found: a summary for each setting, rates falling, and which setting to take."""
-
-    summaries: tuple[Summary, ...]
-    recommendation: Recommendation
-    facts: StudyFacts
-    report: Path
-
-    @property
-    def runs(self) -> tuple[RunHistory, ...]:
-        """In the order of history.csv."""
-        return tuple(run for summary in self.summaries for run in summary.runs)
 
 
 def run_study(

@@ -504,3 +504,16 @@ def test_augmentation_is_a_setting_of_the_study(
     assert reports[1][2].augment == "flip"
     with pytest.raises(DataError, match="augment"):
         run_study(plan, shared_model, bands, tmp_path / "moved")
+
+
+def test_a_result_shows_what_to_take_and_every_setting(
+    bands: Dataset, shared_model: Module, tmp_path: Path, reports: Reports
+) -> None:
+    result = run_study(replace(PLAN, seeds=(7,)), shared_model, bands, tmp_path)
+    lines = repr(result).splitlines()
+    assert lines[0] == result.headline
+    assert max(map(len, lines)) <= 80 or str(tmp_path) in max(lines, key=len)
+    assert [line.split()[0] for line in lines[2:5]] == ["1e+30", "0.1", "0.02"]
+    page = result._repr_html_()
+    assert page.count("<tr>") == 4
+    assert "diverged or at chance" in page
