@@ -15,7 +15,10 @@ from convc.build.nvrtc_library import find_library_file
 CUDA_END = r"findings, the first:\nrace: " if find_library_file() or find_nvcc() else "NVRTC is not installed"
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PRINTS = {
-    "define_a_model": (r"block\.conv1\.weight +\[16, 16, 3, 3\]", r"small_resnet: \d+ kernels, 12,906 parameters"),
+    "define_a_model": (
+        r"block\.conv1\.weight +\[16, 16, 3, 3\]",
+        r"small_resnet: \d+ kernels in 1 launch, 12,906 parameters",
+    ),
     "inspect_generated_code": (r"\+  %2: .* = fused\(%x, %conv1", r"/\* conv2_fprop\w+\n", r"acc\[tm\]\[tn\] \+="),
     "inspect_cuda": (r"store 0\[n, k, p, q\] = max", r"tile    \d+ x", r"copy_async\(&b_tile", CUDA_END),
     "learning_rate_study": (r"rate 1\.0 +diverged or at chance", r"out/small-study/report\.html"),

@@ -167,7 +167,7 @@ def test_every_card_of_a_train_step_has_its_counts(lenet_step: Program) -> None:
         # A matrix product goes through shared memory, and meets no conflict there.
         assert (", no bank conflicts; " in line) == (kernel.card.counted.shared.requests > 0)
         assert isinstance(kernel.node.op, Gemm) <= (", no bank conflicts; " in line)
-    assert "counted by the emulator, batch rows 7\nkernel " in str(report)
+    assert "counted by the emulator, batch rows 7\nkernel\n" in str(report)
     assert "counted" not in lenet_step.executable.source.text, "what runs is as it was compiled"
 
 

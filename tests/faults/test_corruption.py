@@ -23,7 +23,7 @@ from convc.build.cache import Cache
 from convc.build.toolchain import Unit, build_shared
 from convc.checkpoint import check_settings, saved_epoch, write_settings
 from convc.cli import main
-from convc.cli.run import _folder
+from convc.cli.folders import read_folder
 from convc.data import Dataset, load
 from convc.errors import ConvcError
 from convc.report.history import (
@@ -252,8 +252,8 @@ def emission(folder: Path) -> Case:
     files = (out / "manifest.json", *sorted(out.glob("ir/*.conv")))
 
     def read() -> str:
-        trace, text = _folder(out, "emulator", None)
-        return f"{trace.stages[-1][1]}{text}"
+        found = read_folder(out)
+        return f"{found.trace.stages[-1][1]}{found.text}"
 
     return Case(files, read)
 

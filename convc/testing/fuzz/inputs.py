@@ -8,6 +8,7 @@ import numpy as np
 
 from convc.ir.core import Array, Graph, Value
 from convc.ir.interp import run_shape
+from convc.ir.ops.clip import ClipScale
 from convc.ir.ops.optim import Update
 from convc.testing.inputs import random_inputs
 
@@ -23,13 +24,14 @@ def draw_inputs(graph: Graph, rows: int, seed: int, kind: str) -> dict[str, Arra
     powers   powers of two of both signs, between 2^-20 and 2^20
     special  normal, but for NaN and infinities here and there in the data
 
-    There may be zeros of both signs among them. Scalars may be 0, 1, -1 or 2 where no optimizer reads them; state
-    stays in [0, 1).
+    There may be zeros of both signs among them. Scalars may be 0, 1, -1 or 2 where neither an optimizer nor clipping
+    reads them; state stays in [0, 1).
     """
     found = random_inputs(graph, rows, seed)
     if kind == "benign":
         return found
     kept = {v for n in graph.nodes if isinstance(n.op, Update) for v in n.inputs[2:]}
+    kept |= {v for n in graph.nodes if isinstance(n.op, ClipScale) for v in n.inputs[1:]}
     for v in graph.inputs:
         if v.type.dtype in ("f32", "f64") and graph.role(v) != "state" and v not in kept:
             found[v.name] = _hard(graph, v, rows, seed, kind)
