@@ -271,7 +271,7 @@ class Machine(RuleBasedStateMachine):
             self._assigned(of, name, np.zeros_like(of.view.store[name]))
 
     def _assigned(self, of: Compiled, name: str, a: Array) -> None:
-        base, _, last = name.rpartition(".")
+        base, last = of.view.state_of(name)
         if name in of.view.names:
             of.truth.values[of.view.names[name]] = a.copy()
         elif base in of.view.names:
