@@ -19,6 +19,7 @@ LINE = (
 
 
 @needs_nvrtc
+@pytest.mark.slow
 def test_cards_of_an_emitted_program_and_its_manifest_agree(convc, graph_file, tmp_path):
     folder = tmp_path / "out"
     result = convc("compile", graph_file, "--target", "cuda", "--count", "--no-build", "--emit", folder)

@@ -20,7 +20,10 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+SLOW = ("adamw", "rmsprop")
+
+
+@pytest.mark.parametrize("optimizer", [pytest.param(o, marks=pytest.mark.slow) if o in SLOW else o for o in OPTIMIZERS])
 def test_five_steps_of_lenet_make_the_updates_of_the_c_target(optimizer: str) -> None:
     cuda, before, losses = lenet("emulator", BATCH, OPTIMIZERS[optimizer], MISSING)
     cpu, _, expected = lenet("cpu", BATCH, OPTIMIZERS[optimizer], MISSING)

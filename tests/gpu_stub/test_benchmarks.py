@@ -15,6 +15,7 @@ from tests.stub.driver import Stub
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_gpu_benchmark(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.setattr(importlib.import_module("gpu_timing"), "WARM_UP", 1)
@@ -52,6 +53,7 @@ def test_what_pytorch_is_timed_at_is_the_same_work(stub: Stub, monkeypatch: pyte
     training.torch_study(torch, training.load("synthetic:1x28x28:10:100").normalized(), 8, (0.1,), 1)
 
 
+@pytest.mark.slow
 def test_the_small_program(stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """What compute-sanitizer runs."""
     monkeypatch.syspath_prepend(str(ROOT / "tools"))

@@ -111,7 +111,7 @@ def check(context: Context, threads: int, runs: int) -> None:
     assert list(context.calls) == [runs] * threads + [0] * (64 - threads)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+@pytest.mark.parametrize("threads", [1, 2, 3, pytest.param(5, marks=pytest.mark.slow)])
 def test_threads_see_each_others_writes(body: int, threads: int) -> None:
     check(run_often(body, threads, 3000), threads, 3000)
 

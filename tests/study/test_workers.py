@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import distributed
 import pytest
 
 from convc.data import Dataset
@@ -156,7 +157,6 @@ def test_a_missing_dask_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_address_where_nobody_answers_is_one_line(
     model: Module, bands: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("distributed")
     monkeypatch.setattr(workers, "CONNECT_SECONDS", 0.5)
     for address in ("tcp://127.0.0.1:9", "nonsense://x"):
         with pytest.raises(RunError, match=r"^--workers is the address of a Dask scheduler, and none [^\n]*$"):
@@ -167,7 +167,6 @@ def test_an_address_where_nobody_answers_is_one_line(
 def test_a_worker_of_dask_is_killed_and_the_bytes_are_the_same(
     model: Module, bands: Dataset, alone: dict[str, bytes], tmp_path: Path
 ) -> None:
-    distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
     ) as cluster:
