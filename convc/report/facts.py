@@ -102,9 +102,9 @@ def seeds_text(seeds: Sequence[int]) -> str:
     return f"seeds {', '.join(map(str, seeds[:-1]))} and {seeds[-1]}"
 
 
-def listing(settings: Sequence[Setting]) -> str:
-    """`0.01, 0.005 and 0.001`; semicolons where the settings themselves have commas."""
-    names = [str(setting) for setting in settings]
+def listing(items: Sequence[object]) -> str:
+    """`0.01, 0.005 and 0.001`; semicolons where the items themselves have commas."""
+    names = [str(item) for item in items]
     comma = "; " if any("," in name for name in names) else ", "
     return names[0] if len(names) == 1 else f"{comma.join(names[:-1])} and {names[-1]}"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from convc.report.candidates import Candidate, candidates_of, near_best
+from convc.report.facts import listing
 from convc.report.history import rate_text
 from convc.report.intervals import LEVEL, difference_error, holm, paired
 from convc.report.refine import beside, step_down
@@ -92,21 +93,21 @@ def _peers(chosen: Candidate, level: Sequence[Candidate], comparisons: Sequence[
     if seeds == 1:
         yield ONE_SEED
     if level:
-        names = _listed([str(chosen.setting), *(str(c.setting) for c in level)])
+        names = listing([str(chosen.setting), *(str(c.setting) for c in level)])
         relation = f"are within {NEAR:.0%} of each other" if seeds == 1 else "cannot be told apart"
         yield f"{names} {relation}; {chosen.setting} is taken because it comes near its lowest first,"
         yield f"by epoch {chosen.cost:.0f}."
     peers = [c.setting for c in level]
     unproved = [str(c.setting) for c in comparisons if not c.apart and c.setting not in peers]
     if unproved and seeds > 1:
-        yield f"The loss of {_listed(unproved)} is higher by more than {NEAR:.0%}, but {seeds} seeds do not prove it."
+        yield f"The loss of {listing(unproved)} is higher by more than {NEAR:.0%}, but {seeds} seeds do not prove it."
 
 
 def _left_out(judged: Sequence[Summary], candidates: Sequence[Candidate]) -> Iterator[str]:
     compared = [c.summary for c in candidates]
     failed = [f"{s.setting} ({s.failed} of {len(s.judged)})" for s in judged if s not in compared and s.failed]
     if failed:
-        yield f"Not compared, because runs failed: {_listed(failed)}."
+        yield f"Not compared, because runs failed: {listing(failed)}."
 
 
 def _advice(chosen: Candidate, tried: Sequence[float], look: Sequence[float]) -> Iterator[str]:
@@ -121,7 +122,7 @@ def _advice(chosen: Candidate, tried: Sequence[float], look: Sequence[float]) ->
         return
     edges = [name for name, edge in (("lowest", min(tried)), ("highest", max(tried))) if edge == lr]
     why = f"It is the {' and the '.join(edges)} rate tried" if edges else "The rates beside it are far apart"
-    yield f"{why}: try {_listed([rate_text(rate) for rate in look])} too."
+    yield f"{why}: try {listing([rate_text(rate) for rate in look])} too."
 
 
 def _images(chosen: Candidate, images: int) -> str:
@@ -143,7 +144,7 @@ def _which_way_to_go(judged: Sequence[Summary]) -> str:
     unknown = sorted({s.setting.lr for s in judged if not s.failed and s.setting.lr < lowest.setting.lr})
     if unknown:
         return (
-            f"{none} runs failed from {lr} upwards, and those below ({_listed([rate_text(r) for r in unknown])}) had "
+            f"{none} runs failed from {lr} upwards, and those below ({listing([rate_text(r) for r in unknown])}) had "
             f"too few epochs to tell. Train those for {MIN_EPOCHS} or more."
         )
     count = f"{lowest.failed} of {len(lowest.judged)} runs" if lowest.failed < len(lowest.judged) else "all runs"
@@ -151,7 +152,3 @@ def _which_way_to_go(judged: Sequence[Summary]) -> str:
         f"{none} none learned with every seed; {count} failed even at {lr}. Go below: try "
         f"{rate_text(step_down(lowest.setting.lr))} or less. If that fails too, the data or the model is at fault."
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
